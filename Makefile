@@ -1,0 +1,44 @@
+# Everything a person or CI runs. `make help` lists it.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+RUST   := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check format bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+# Rebuilt when the Rust source or the package's metadata change; Python source is used in place.
+$(VENV)/.built: $(RUST) pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+build: $(VENV)/.built ## make .venv and build the package into it
+
+demo: build ## train the same networks in every precision; write demo/report.html
+	@mkdir -p demo
+	$(BIN)/ramekin compare --task classify autoencode --report demo/report.html --json demo/records.json
+
+test: build ## run the tests of the core and of the package
+	cargo test --workspace --quiet
+	$(BIN)/python -m pytest
+
+check: build ## formatters, linters, type checker
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: build ## rewrite the source as the formatters want it
+	cargo fmt --all
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove what was built
+	rm -rf target $(VENV) demo python/ramekin/*.so

@@ -1,0 +1,69 @@
+"""Low-precision floating point for NumPy.
+
+Bit-exact conversion between float32 and every small float format, matrix products with one written-down
+meaning, and a trainer that puts each tensor in the smallest format that still trains. Written
+``import ramekin as rk``.
+"""
+
+from __future__ import annotations
+
+from ramekin import amp, nn, optim
+from ramekin._native import __version__
+from ramekin.convert import cast, decode, encode, round_to
+from ramekin.formats import (
+    FloatFormat,
+    as_format,
+    bfloat16,
+    finfo,
+    float4_e2m1fn,
+    float6_e2m3fn,
+    float6_e3m2fn,
+    float8_e3m4,
+    float8_e4m3,
+    float8_e4m3b11fnuz,
+    float8_e4m3fn,
+    float8_e4m3fnuz,
+    float8_e5m2,
+    float8_e5m2fnuz,
+    float8_e8m0fnu,
+    float16,
+    formats,
+    tfloat32,
+)
+from ramekin.linalg import matmul
+from ramekin.system import get_num_threads, isa, set_num_threads
+from ramekin.trainer import Trainer
+
+__all__ = [
+    "FloatFormat",
+    "Trainer",
+    "__version__",
+    "amp",
+    "as_format",
+    "bfloat16",
+    "cast",
+    "decode",
+    "encode",
+    "finfo",
+    "float4_e2m1fn",
+    "float6_e2m3fn",
+    "float6_e3m2fn",
+    "float8_e3m4",
+    "float8_e4m3",
+    "float8_e4m3b11fnuz",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+    "float16",
+    "formats",
+    "get_num_threads",
+    "isa",
+    "matmul",
+    "nn",
+    "optim",
+    "round_to",
+    "set_num_threads",
+    "tfloat32",
+]

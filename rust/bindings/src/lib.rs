@@ -1,0 +1,30 @@
+//! The Python extension module `ramekin._native`: checks arrays, releases the interpreter, calls the core, maps
+//! errors. No numerics here.
+
+use pyo3::prelude::*;
+
+mod array;
+mod convert;
+mod format;
+mod matmul;
+mod system;
+
+/// The compiled core of ramekin. Private: use the package's public names.
+#[pymodule(gil_used = false)]
+mod _native {
+    #[pymodule_export]
+    use super::convert::{decode, encode, round_to};
+    #[pymodule_export]
+    use super::format::{Format, named_formats};
+    #[pymodule_export]
+    use super::matmul::matmul;
+    #[pymodule_export]
+    use super::system::{get_num_threads, isa, isa_levels, set_num_threads};
+
+    use super::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

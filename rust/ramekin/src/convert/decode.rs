@@ -1,0 +1,110 @@
+//! Codes to machine floats, exactly.
+
+use super::{encode::truncates, shape, with_shape};
+use crate::float::{Bits, Code, Float};
+use crate::format::FloatFormat;
+use crate::isa::{Kernel, Level};
+use crate::simd::Simd;
+
+/// The loop-invariant numbers of a conversion from a format's codes to `F`.
+#[derive(Clone, Copy)]
+pub(crate) struct DecodePlan<F: Float> {
+    shift: u32,
+    sign_shift: u32,
+    sign_bit: F::Bits,
+    magnitude_mask: F::Bits,
+    max_code: F::Bits,
+    /// The code of infinity, or one that no code reaches.
+    infinity: F::Bits,
+    /// Takes the value of the code's fields read as an `F` to their value in the format.
+    scale: F,
+    /// The value of code 0 of a format without zero.
+    lowest: F,
+}
+
+impl<F: Float> DecodePlan<F> {
+    pub(crate) fn new(format: &FloatFormat) -> Self {
+        let code = F::Bits::from_u32;
+        Self {
+            shift: F::MANTISSA_BITS - format.mantissa_bits,
+            sign_shift: F::WIDTH - format.bits(),
+            sign_bit: code(format.sign_bit()),
+            magnitude_mask: code(format.magnitude_mask()),
+            max_code: code(format.max_code()),
+            infinity: format.infinity_code().map_or(F::Bits::ONES, code),
+            scale: F::power_of_two(F::BIAS - format.bias),
+            lowest: F::power_of_two_or_subnormal(-format.bias),
+        }
+    }
+}
+
+/// The definition: one code to its value. Bits above the format's are ignored.
+#[inline(always)]
+pub(crate) fn decode_one<F: Float, const SHAPE: u8>(p: &DecodePlan<F>, code: u32) -> F {
+    let code = F::Bits::from_u32(code);
+    let magnitude = code & p.magnitude_mask;
+    let sign = (code & p.sign_bit) << p.sign_shift;
+    let fields = magnitude << p.shift;
+    if SHAPE == shape::TRUNCATED {
+        // The fields are F's own, NaN payloads included.
+        return F::from_bits_of(fields | sign);
+    }
+    if SHAPE == shape::POWER_OF_TWO {
+        // The field is the exponent, that of code 0 too, which as fields of F would be zero.
+        let value =
+            if magnitude == F::Bits::ZERO { p.lowest } else { F::from_bits_of(fields) * p.scale };
+        return if magnitude > p.max_code { F::from_bits_of(F::NAN) } else { value };
+    }
+    // 1. Read as fields of F the code is a number, subnormal if its exponent field is zero. Scaling by the
+    //    difference of the biases is exact and normalises the subnormals.
+    let value = (F::from_bits_of(fields) * p.scale).bits();
+    // 2. Codes above the largest finite are infinity or NaN.
+    let special = if magnitude == p.infinity { F::INFINITY } else { F::NAN };
+    let mut bits = if magnitude > p.max_code { special } else { value };
+    if SHAPE == shape::UNSIGNED_ZERO {
+        bits = if code & (p.magnitude_mask | p.sign_bit) == p.sign_bit { F::NAN } else { bits };
+    }
+    F::from_bits_of(bits | sign)
+}
+
+/// The loop that inlines into other kernels.
+#[inline(always)]
+pub(crate) fn decode_slice<F: Float, C: Code>(
+    format: &FloatFormat,
+    plan: &DecodePlan<F>,
+    src: &[C],
+    dst: &mut [F],
+) {
+    let plan = *plan;
+    with_shape!(format, truncates::<F>(format), SHAPE => {
+        for (dst, &src) in dst.iter_mut().zip(src) {
+            *dst = decode_one::<F, SHAPE>(&plan, src.widen());
+        }
+    });
+}
+
+struct Decode<'a, F, C> {
+    format: &'a FloatFormat,
+    src: &'a [C],
+    dst: &'a mut [F],
+}
+
+impl<F: Float, C: Code> Kernel for Decode<'_, F, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        decode_slice(self.format, &DecodePlan::new(self.format), self.src, self.dst);
+    }
+}
+
+/// Writes the value of each code of `format` in `src`. Bits above the format's are ignored.
+///
+/// # Panics
+///
+/// If the lengths differ, `C` is narrower than a code, or the CPU lacks `level`.
+pub fn decode<F: Float, C: Code>(level: Level, format: &FloatFormat, src: &[C], dst: &mut [F]) {
+    assert_eq!(src.len(), dst.len(), "source and destination differ in length");
+    assert!(C::WIDTH >= format.bits(), "{format} does not fit {} bits", C::WIDTH);
+    level.run(Decode { format, src, dst });
+}

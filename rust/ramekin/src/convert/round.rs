@@ -1,0 +1,55 @@
+//! Rounding to a format's grid without leaving the machine float: encode and decode in registers.
+
+use super::decode::{DecodePlan, decode_one};
+use super::encode::{EncodePlan, direction, encode_one, truncates, with_direction};
+use super::{Conversion, encode, with_shape};
+use crate::float::Float;
+use crate::format::FloatFormat;
+use crate::isa::{Kernel, Level};
+use crate::rounding::Rounding;
+use crate::simd::Simd;
+
+struct RoundTo<'a, F: Float, const SHAPE: u8, const DIRECTION: u8> {
+    encode: EncodePlan<F>,
+    decode: DecodePlan<F>,
+    src: &'a [F],
+    dst: &'a mut [F],
+}
+
+impl<F: Float, const SHAPE: u8, const DIRECTION: u8> Kernel for RoundTo<'_, F, SHAPE, DIRECTION> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let (encode, decode) = (self.encode, self.decode);
+        for (dst, &src) in self.dst.iter_mut().zip(self.src) {
+            let code = encode_one::<F, SHAPE, DIRECTION>(&encode, src);
+            *dst = decode_one::<F, SHAPE>(&decode, code);
+        }
+    }
+}
+
+/// Replaces each number by the one of `format` that [`encode`](fn@encode) would choose.
+///
+/// # Panics
+///
+/// If the lengths differ or the CPU lacks `level`.
+pub fn round_to<F: Float>(
+    level: Level,
+    format: &FloatFormat,
+    options: Conversion,
+    src: &[F],
+    dst: &mut [F],
+) {
+    assert_eq!(src.len(), dst.len(), "source and destination differ in length");
+    if format.mantissa_bits == F::MANTISSA_BITS {
+        for (dst, &src) in dst.iter_mut().zip(src) {
+            *dst = encode::saturated(src, options.saturate);
+        }
+        return;
+    }
+    let (plan, back) = (EncodePlan::<F>::new(format, options), DecodePlan::<F>::new(format));
+    with_shape!(format, truncates::<F>(format), SHAPE => with_direction!(options.rounding, DIRECTION => {
+        level.run(RoundTo::<F, SHAPE, DIRECTION> { encode: plan, decode: back, src, dst });
+    }));
+}

@@ -1,0 +1,20 @@
+//! Low-precision floating point, bit-exact and vectorised.
+//!
+//! A float format is data ([`FloatFormat`]); conversion is one branch-free definition driven by that data
+//! ([`convert`]); matrix products have one written-down meaning ([`matmul`]). Every instruction-set level
+//! ([`isa`]) runs the same source, so all levels give the same bits; [`mod@reference`] says the same in exact
+//! integer arithmetic and judges them in the tests.
+
+pub mod convert;
+mod float;
+pub mod format;
+pub mod fpenv;
+pub mod isa;
+pub mod matmul;
+pub mod parallel;
+pub mod reference;
+pub mod rounding;
+mod simd;
+
+pub use format::FloatFormat;
+pub use rounding::Rounding;

@@ -1,0 +1,19 @@
+//! Matrix products of operands in any format.
+//!
+//! Every element of the product means
+//!
+//! ```text
+//! c = +0.0;  for k = 0, 1, …, K-1:  c = fma(a[k], b[k], c)
+//! ```
+//!
+//! in float32: both operands at their exact values, one rounding to nearest even per term, ascending `k`,
+//! subnormals kept, every NaN written as the canonical quiet NaN. Blocking, threads and instruction sets do not
+//! show: between blocks of `k` the running value rests in the result, which is float32 too.
+
+mod driver;
+mod kernel;
+mod operand;
+mod panel;
+
+pub use driver::matmul;
+pub use operand::{Codes, Operand, OperandError};

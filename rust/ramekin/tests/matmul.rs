@@ -1,0 +1,174 @@
+//! Matrix products against the chain of exact fused multiply-adds.
+
+use proptest::prelude::*;
+use ramekin::convert::decode;
+use ramekin::format::{BFLOAT16, FLOAT16, FLOAT32, NAMED};
+use ramekin::isa::Level;
+use ramekin::matmul::{Codes, Operand, matmul};
+use ramekin::{FloatFormat, parallel, reference};
+
+/// Codes that a matrix owns.
+enum Owned {
+    U8(Vec<u8>),
+    U16(Vec<u16>),
+    F32(Vec<f32>),
+}
+
+impl Owned {
+    fn new(format: &FloatFormat, bits: &[u32]) -> Self {
+        match format.bits() {
+            32 => Self::F32(bits.iter().map(|&b| f32::from_bits(b)).collect()),
+            9..=16 => Self::U16(bits.iter().map(|&b| b as u16).collect()),
+            _ => Self::U8(bits.iter().map(|&b| b as u8 & ((1u16 << format.bits()) - 1) as u8).collect()),
+        }
+    }
+
+    fn codes(&self) -> Codes<'_> {
+        match self {
+            Self::U8(codes) => Codes::U8(codes),
+            Self::U16(codes) => Codes::U16(codes),
+            Self::F32(values) => Codes::F32(values),
+        }
+    }
+
+    fn values(&self, format: &FloatFormat) -> Vec<f32> {
+        let level = Level::Portable;
+        match self {
+            Self::U8(codes) => {
+                let mut values = vec![0.0; codes.len()];
+                decode(level, format, codes, &mut values);
+                values
+            }
+            Self::U16(codes) => {
+                let mut values = vec![0.0; codes.len()];
+                decode(level, format, codes, &mut values);
+                values
+            }
+            Self::F32(values) => values.clone(),
+        }
+    }
+}
+
+fn formats() -> impl Strategy<Value = FloatFormat> {
+    let storable: Vec<_> =
+        NAMED.iter().chain([&FLOAT32]).filter(|f| f.bits() <= 16 || f.bits() == 32).copied().collect();
+    prop::sample::select(storable)
+}
+
+/// Where an element of a matrix of `shape` lies in codes laid out row by row or column by column.
+fn place<'a>(
+    owned: &'a Owned,
+    format: &'a FloatFormat,
+    shape: (usize, usize),
+    by_columns: bool,
+) -> Operand<'a> {
+    if by_columns {
+        Operand::row_major(owned.codes(), format, (shape.1, shape.0)).unwrap().transposed()
+    } else {
+        Operand::row_major(owned.codes(), format, shape).unwrap()
+    }
+}
+
+fn check(
+    (fa, fb): (&FloatFormat, &FloatFormat),
+    (m, k, n): (usize, usize, usize),
+    (ta, tb): (bool, bool),
+    bits: &mut dyn FnMut() -> u32,
+) {
+    let a: Vec<u32> = (0..m * k).map(|_| bits()).collect();
+    let b: Vec<u32> = (0..k * n).map(|_| bits()).collect();
+    let (a, b) = (Owned::new(fa, &a), Owned::new(fb, &b));
+    let (va, vb) = (a.values(fa), b.values(fb));
+    let row = |i: usize| (0..k).map(|p| va[if ta { p * m + i } else { i * k + p }]).collect::<Vec<_>>();
+    let column = |j: usize| (0..k).map(|p| vb[if tb { j * k + p } else { p * n + j }]).collect::<Vec<_>>();
+    let right: Vec<u32> = (0..m * n)
+        .map(|at| reference::fma_chain(&row(at / n), &column(at % n)).to_bits())
+        .collect();
+    for level in Level::available() {
+        let mut c = vec![f32::NAN; m * n];
+        matmul(level, &place(&a, fa, (m, k), ta), &place(&b, fb, (k, n), tb), &mut c).unwrap();
+        for (at, (c, &right)) in c.iter().zip(&right).enumerate() {
+            assert!(
+                c.to_bits() == right,
+                "{fa} x {fb} {m}x{k}x{n} {level}: element {at} is {:#x}, not {right:#x}",
+                c.to_bits()
+            );
+        }
+    }
+}
+
+fn generator(mut state: u64) -> impl FnMut() -> u32 {
+    move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 32) as u32
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    /// Random codes: every special value, every scale.
+    #[test]
+    fn equals_the_chain(fa in formats(), fb in formats(), m in 0usize..30, k in 0usize..24, n in 0usize..70,
+                        ta: bool, tb: bool, seed: u64) {
+        check((&fa, &fb), (m, k, n), (ta, tb), &mut generator(seed));
+    }
+
+    /// Subnormals and cancellation: small exponents, both signs.
+    #[test]
+    fn equals_the_chain_near_underflow(m in 1usize..8, k in 1usize..20, n in 1usize..40, seed: u64) {
+        let mut bits = generator(seed);
+        check((&FLOAT32, &FLOAT32), (m, k, n), (false, true), &mut || {
+            let b = bits();
+            (b & 0x807f_ffff) | (0x1f00_0000 + ((b >> 3) & 0x0180_0000))
+        });
+    }
+}
+
+/// Sizes around the blocks of depth, rows and columns, moderate values, and several threads.
+#[test]
+fn blocks_and_threads_do_not_show() {
+    let mut bits = generator(7);
+    for (m, k, n) in [(150, 300, 40), (1, 700, 33), (300, 257, 17), (7, 3, 2100)] {
+        for (fa, fb) in [(&FLOAT32, &FLOAT32), (&BFLOAT16, &FLOAT16)] {
+            let a: Vec<u32> = (0..m * k).map(|_| bits()).collect();
+            let b: Vec<u32> = (0..k * n).map(|_| bits()).collect();
+            // Exponents near one, so that sums neither overflow nor vanish.
+            let tame = |format: &FloatFormat, x: u32| match format.bits() {
+                32 => (x & 0x807f_ffff) | 0x3f80_0000,
+                _ if *format == BFLOAT16 => (x & 0x807f) | 0x3f80,
+                _ => (x & 0x83ff) | 0x3c00,
+            };
+            let a = Owned::new(fa, &a.iter().map(|&x| tame(fa, x)).collect::<Vec<_>>());
+            let b = Owned::new(fb, &b.iter().map(|&x| tame(fb, x)).collect::<Vec<_>>());
+            let (oa, ob) = (place(&a, fa, (m, k), false), place(&b, fb, (k, n), false));
+            let (va, vb) = (a.values(fa), b.values(fb));
+            let mut chain = vec![0.0f32; m * n];
+            for i in 0..m {
+                for p in 0..k {
+                    for j in 0..n {
+                        chain[i * n + j] = va[i * k + p].mul_add(vb[p * n + j], chain[i * n + j]);
+                    }
+                }
+            }
+            for threads in 1..=3 {
+                parallel::set_threads(threads).unwrap();
+                for level in Level::available() {
+                    let mut c = vec![f32::NAN; m * n];
+                    matmul(level, &oa, &ob, &mut c).unwrap();
+                    assert!(c == chain, "{fa} x {fb} {m}x{k}x{n} {level} {threads} threads");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn empty_sums_are_zero() {
+    let none = Owned::F32(vec![]);
+    let a = place(&none, &FLOAT32, (3, 0), false);
+    let b = place(&none, &FLOAT32, (0, 2), false);
+    let mut c = [f32::NAN; 6];
+    matmul(Level::Portable, &a, &b, &mut c).unwrap();
+    assert_eq!(c.map(f32::to_bits), [0; 6]);
+}

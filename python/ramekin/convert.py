@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ramekin import _native
-from ramekin.formats import _BY_DTYPE, FloatFormat, FormatLike, as_format
+from ramekin.formats import FloatFormat, FormatLike, as_format, format_of
 
 __all__ = ["cast", "decode", "encode", "round_to"]
 
@@ -44,8 +44,9 @@ def cast(
     Returns
     -------
     ndarray
-        Of `x`'s shape and memory order, with the format's dtype. NaN gives the canonical quiet NaN of the same
-        sign. From float32 and with the defaults the bits are those of ``x.astype(dtype)`` with ``ml_dtypes``.
+        Of `x`'s shape and memory order, with the format's dtype. NaN gives the canonical quiet NaN of the
+        same sign. From float32 and with the defaults the bits are those of ``x.astype(dtype)`` with
+        ``ml_dtypes``.
 
     Raises
     ------
@@ -201,7 +202,7 @@ def _exact(x: ArrayLike, function: str) -> _Array:
     dtype = array.dtype.newbyteorder("=")
     if dtype in (_FLOAT32, _FLOAT64):
         return _packed(array)
-    fmt = _BY_DTYPE.get(dtype)
+    fmt = format_of(dtype)
     if fmt is not None:
         codes = _packed(array.astype(dtype, order="K", copy=False)).view(fmt.code_dtype)
         return _decode(codes, fmt, _FLOAT32)
@@ -209,14 +210,16 @@ def _exact(x: ArrayLike, function: str) -> _Array:
         return _packed(array.astype(_FLOAT64))
     if dtype.kind in "iu":
         return _packed(_int64_to_odd(array))
-    raise TypeError(f"{function} takes real numbers (floats up to float64, integers, bool), not {array.dtype}")
+    raise TypeError(
+        f"{function} takes real numbers (floats up to float64, integers, bool), not {array.dtype}"
+    )
 
 
 def _int64_to_odd(array: _Array) -> _Array:
-    """Convert 64-bit integers to float64, rounded to odd, so that the rounding to come is as good as the only one.
+    """Convert 64-bit integers to float64, rounded to odd, so that the rounding to come is as good as one.
 
-    Eleven bits go where the magnitude has more than float64's 53; if any was set, the last bit kept becomes one
-    (Boldo and Melquiond, 2008: two bits more than the target's precision are enough).
+    Eleven bits go where the magnitude has more than float64's 53; if any was set, the last bit kept becomes
+    one (Boldo and Melquiond, 2008: two bits more than the target's precision are enough).
     """
     negative = array < 0
     magnitude = np.where(negative, np.negative(array.view(np.uint64)), array.astype(np.uint64))

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 
 from ramekin import _native
 
-__all__ = ["FloatFormat", "FormatInfo", "FormatLike", "as_format", "finfo", "formats"]
+__all__ = ["FloatFormat", "FormatInfo", "FormatLike", "as_format", "finfo", "format_of", "formats"]
 
 
 class FloatFormat:
@@ -24,8 +24,8 @@ class FloatFormat:
     takes its name or its NumPy dtype as well. NumPy takes a format wherever it takes a dtype:
     ``np.zeros(3, rk.bfloat16)``.
 
-    A code is, from the top, a sign bit if the format is signed, the exponent field and the mantissa field; the
-    topmost codes of each sign are infinity and NaNs where the format has them.
+    A code is, from the top, a sign bit if the format is signed, the exponent field and the mantissa field;
+    the topmost codes of each sign are infinity and NaNs where the format has them.
     """
 
     __slots__ = ("_dtype", "_native")
@@ -104,7 +104,12 @@ class FloatFormat:
     @property
     def eps(self) -> float:
         """The step from 1 to the next number."""
-        return float(2.0**-self.mantissa_bits)
+        return self._value(self._one + 1) - 1.0
+
+    @property
+    def epsneg(self) -> float:
+        """The step from 1 to the number below, which is subnormal in some formats."""
+        return 1.0 - self._value(self._one - 1)
 
     @property
     def code_dtype(self) -> np.dtype[Any]:
@@ -130,6 +135,11 @@ class FloatFormat:
                 f"{self.name} has no NumPy dtype; use encode/decode for its codes or round_to for its values"
             )
         return self._dtype
+
+    @property
+    def _one(self) -> int:
+        """The code of 1."""
+        return self.bias << self.mantissa_bits
 
     def _value(self, code: int) -> float:
         value = np.empty(1, np.float64)
@@ -172,6 +182,11 @@ def formats() -> list[FloatFormat]:
     return [fmt for fmt in _BY_NAME.values() if fmt.name != "float32"]
 
 
+def format_of(dtype: np.dtype[Any]) -> FloatFormat | None:
+    """Find the format of a dtype in either byte order; None if it is no format's."""
+    return _BY_DTYPE.get(dtype.newbyteorder("="))
+
+
 def as_format(format: FormatLike) -> FloatFormat:
     """Look a format up.
 
@@ -207,10 +222,10 @@ def as_format(format: FormatLike) -> FloatFormat:
         dtype = np.dtype(format)
     except TypeError:
         raise TypeError(f"{format!r} is no float format; {accepted}") from None
-    try:
-        return _BY_DTYPE[dtype.newbyteorder("=")]
-    except KeyError:
-        raise TypeError(f"{dtype} is no float format; {accepted}") from None
+    found = format_of(dtype)
+    if found is None:
+        raise TypeError(f"{dtype} is no float format; {accepted}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -297,7 +312,7 @@ def finfo(format: FormatLike) -> FormatInfo:
         smallest_normal=fmt.smallest_normal,
         smallest_subnormal=fmt.smallest_subnormal,
         eps=fmt.eps,
-        epsneg=fmt.eps / 2,
+        epsneg=fmt.epsneg,
         maxexp=int(np.frexp(fmt.max)[1]),
         minexp=int(np.frexp(fmt.smallest_normal)[1]) - 1,
         precision=precision,

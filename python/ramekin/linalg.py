@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ramekin import _native
-from ramekin.formats import _BY_DTYPE, FloatFormat
+from ramekin.formats import FloatFormat, format_of
 
 __all__ = ["matmul"]
 
@@ -28,7 +28,8 @@ def matmul(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
     Parameters
     ----------
     a : array_like, shape (M, K)
-        float32, float16, bfloat16 or any small format's dtype. Strided and transposed views are read in place.
+        float32, float16, bfloat16 or any small format's dtype. Strided and transposed views are read in
+        place.
     b : array_like, shape (K, N)
         Likewise; the two formats may differ.
 
@@ -58,7 +59,7 @@ def matmul(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
 def _operand(x: ArrayLike, name: str) -> tuple[NDArray[Any], FloatFormat]:
     """Return the codes of an operand (float32 as itself) and its format."""
     array = np.asarray(x)
-    fmt = _BY_DTYPE.get(array.dtype.newbyteorder("="))
+    fmt = format_of(array.dtype)
     if fmt is None:
         hint = "; cast it to float32 or a smaller format first" if array.dtype.kind in "fiub" else ""
         raise TypeError(f"matmul: {name} has dtype {array.dtype}, which is no format{hint}")

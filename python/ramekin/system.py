@@ -13,8 +13,8 @@ __all__ = ["get_num_threads", "isa", "set_num_threads"]
 def isa() -> str:
     """Name the instruction-set level in use: "portable", "avx2", "avx512" or "avx512bf16".
 
-    It is the highest that this CPU runs, or what the environment variable ``RAMEKIN_ISA`` named when the first
-    function needed it. Every level gives the same bits.
+    It is the highest that this CPU runs, or what the environment variable ``RAMEKIN_ISA`` named when the
+    first function needed it. Every level gives the same bits.
 
     Raises
     ------

@@ -6,12 +6,12 @@ use pyo3::prelude::*;
 
 /// An array to read, of element type `T`.
 pub(crate) fn readable<'py, T: Element>(array: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
-    Ok(array.cast::<PyArrayDyn<T>>()?.try_readonly().map_err(busy)?)
+    array.cast::<PyArrayDyn<T>>()?.try_readonly().map_err(busy)
 }
 
 /// An array to write, of element type `T`.
 pub(crate) fn writable<'py, T: Element>(array: &Bound<'py, PyAny>) -> PyResult<PyReadwriteArrayDyn<'py, T>> {
-    Ok(array.cast::<PyArrayDyn<T>>()?.try_readwrite().map_err(busy)?)
+    array.cast::<PyArrayDyn<T>>()?.try_readwrite().map_err(busy)
 }
 
 fn busy(error: numpy::BorrowError) -> PyErr {

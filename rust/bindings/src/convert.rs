@@ -59,10 +59,8 @@ fn encode_typed<F: Float + Element, C: Code + Element>(
     same_length(src.len(), dst.len())?;
     fits::<C>(format)?;
     let level = level()?;
-    py.detach(|| {
-        parallel::zip_chunks(src, dst, |src, dst| convert::encode(level, format, options, src, dst))
-    })
-    .map_err(value_error)
+    py.detach(|| parallel::zip_chunks(src, dst, |src, dst| convert::encode(level, format, options, src, dst)))
+        .map_err(value_error)
 }
 
 /// Writes the values of the codes of `src` to the floats of `dst`.

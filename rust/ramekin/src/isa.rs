@@ -1,6 +1,6 @@
 //! Which kernels this CPU runs.
 //!
-//! A kernel is written once, as a [`Kernel`] whose `run` is `#[inline(always)]`; [`Level::run`] calls it
+//! A kernel is written once, as a `Kernel` whose `run` is `#[inline(always)]`; `Level::run` calls it
 //! inside a function that carries the level's `#[target_feature]`, so the compiler vectorises the one body for
 //! that instruction set. The level is found once; `RAMEKIN_ISA` forces a lower one.
 

@@ -32,9 +32,7 @@ impl std::error::Error for ThreadsError {}
 
 fn initial_threads() -> Result<usize, ThreadsError> {
     match std::env::var("RAMEKIN_NUM_THREADS").ok().as_deref() {
-        None | Some("") => {
-            Ok(std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS))
-        }
+        None | Some("") => Ok(std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)),
         Some(text) => text
             .parse()
             .ok()

@@ -50,11 +50,9 @@ impl From<f64> for Value {
             (0x7ff, 0) => Self::Infinity { negative },
             (0x7ff, _) => Self::Nan { negative },
             (0, significand) => Self::Finite { negative, significand, exponent: -1074 },
-            (field, mantissa) => Self::Finite {
-                negative,
-                significand: mantissa | 1 << 52,
-                exponent: field as i32 - 1075,
-            },
+            (field, mantissa) => {
+                Self::Finite { negative, significand: mantissa | 1 << 52, exponent: field as i32 - 1075 }
+            }
         }
     }
 }
@@ -117,7 +115,13 @@ pub fn encode(format: &FloatFormat, options: Conversion, value: Value) -> u32 {
     let nan = |negative| match format.nan_code() {
         Some(nan) => signed(negative, nan),
         // ml_dtypes: a zero of the other sign.
-        None => if negative { 0 } else { format.sign_bit() },
+        None => {
+            if negative {
+                0
+            } else {
+                format.sign_bit()
+            }
+        }
     };
     let (negative, significand, exponent) = match value {
         Value::Nan { negative } => return nan(negative),
@@ -137,7 +141,11 @@ pub fn encode(format: &FloatFormat, options: Conversion, value: Value) -> u32 {
     let (mut low, mut high) = (0, max + 1);
     while low < high {
         let middle = (low + high).div_ceil(2);
-        if compare(magnitude(format, middle), x) == Ordering::Greater { high = middle - 1 } else { low = middle }
+        if compare(magnitude(format, middle), x) == Ordering::Greater {
+            high = middle - 1
+        } else {
+            low = middle
+        }
     }
     // Between a number and the next lies the midpoint: one more bit of the lower one's significand.
     let (s, e) = magnitude(format, low);
@@ -196,7 +204,9 @@ fn fma(a: f32, b: f32, c: f32) -> f32 {
     };
     // Fixed point with its last bit at 2^-300 below the smallest product of two float32 (2^-298). float64's
     // significands have trailing zeros, which go first.
-    let strip = |s: u64, e: i32| if s == 0 { (0, 0) } else { (s >> s.trailing_zeros(), e + s.trailing_zeros() as i32) };
+    let strip = |s: u64, e: i32| {
+        if s == 0 { (0, 0) } else { (s >> s.trailing_zeros(), e + s.trailing_zeros() as i32) }
+    };
     let ((sa, ea), (sb, eb), (sc, ec)) = (strip(sa, ea), strip(sb, eb), strip(sc, ec));
     let mut sum = Fixed::default();
     sum.add(na != nb, u128::from(sa) * u128::from(sb), if sa == 0 || sb == 0 { 0 } else { ea + eb });

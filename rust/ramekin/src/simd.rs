@@ -185,8 +185,22 @@ mod tests {
 
     #[test]
     fn emulated_fma_specials() {
-        let values = [0.0, -0.0, 1.0, -1.0, f32::MIN_POSITIVE, f32::from_bits(1), -f32::from_bits(1), f32::MAX,
-                      f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1.5, 3.0e-39, -1.0e-45];
+        let values = [
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            f32::MIN_POSITIVE,
+            f32::from_bits(1),
+            -f32::from_bits(1),
+            f32::MAX,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            1.5,
+            3.0e-39,
+            -1.0e-45,
+        ];
         for a in values {
             for b in values {
                 for c in values {

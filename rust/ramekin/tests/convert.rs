@@ -19,8 +19,16 @@ fn value_f64(value: Value) -> f64 {
             let magnitude = significand as f64 * 2f64.powi(exponent / 2) * 2f64.powi(exponent - exponent / 2);
             if negative { -magnitude } else { magnitude }
         }
-        Value::Infinity { negative } => if negative { f64::NEG_INFINITY } else { f64::INFINITY },
-        Value::Nan { negative } => f64::from_bits(f64::NAN.to_bits() & !(1 << 63) | u64::from(negative) << 63),
+        Value::Infinity { negative } => {
+            if negative {
+                f64::NEG_INFINITY
+            } else {
+                f64::INFINITY
+            }
+        }
+        Value::Nan { negative } => {
+            f64::from_bits(f64::NAN.to_bits() & !(1 << 63) | u64::from(negative) << 63)
+        }
     }
 }
 
@@ -47,7 +55,16 @@ fn boundaries(format: &FloatFormat) -> Vec<f64> {
             [low, low / 2.0 + next / 2.0, next]
         })
         .collect();
-    values.extend([0.0, 1e-320, 2f64.powi(-149), 2f64.powi(-126), 2f64.powi(-127), 1e300, f64::INFINITY, f64::NAN]);
+    values.extend([
+        0.0,
+        1e-320,
+        2f64.powi(-149),
+        2f64.powi(-126),
+        2f64.powi(-127),
+        1e300,
+        f64::INFINITY,
+        f64::NAN,
+    ]);
     values
 }
 
@@ -59,17 +76,22 @@ where
     let mut rounded = vec![F::power_of_two(0); inputs.len()];
     let mut back = rounded.clone();
     for options in options() {
-        let right: Vec<u32> =
-            inputs.iter().map(|&x| reference::encode(format, options, x.into())).collect();
+        let right: Vec<u32> = inputs.iter().map(|&x| reference::encode(format, options, x.into())).collect();
         for level in Level::available() {
             encode(level, format, options, inputs, &mut codes);
             for ((x, &code), &right) in inputs.iter().zip(&codes).zip(&right) {
-                assert_eq!(code, right, "{format} {options:?} {level}: {x:?} gives {code:#x}, not {right:#x}");
+                assert_eq!(
+                    code, right,
+                    "{format} {options:?} {level}: {x:?} gives {code:#x}, not {right:#x}"
+                );
             }
             round_to(level, format, options, inputs, &mut rounded);
             decode(level, format, &codes, &mut back);
             for ((a, b), x) in rounded.iter().zip(&back).zip(inputs) {
-                assert!(a.bits() == b.bits(), "{format} {options:?} {level}: round_to({x:?}) gives {a:?}, not {b:?}");
+                assert!(
+                    a.bits() == b.bits(),
+                    "{format} {options:?} {level}: round_to({x:?}) gives {a:?}, not {b:?}"
+                );
             }
         }
     }
@@ -121,7 +143,10 @@ fn decode_every_code() {
             for ((&code, &x), &y) in codes.iter().zip(&narrow).zip(&wide) {
                 let right = value_f64(reference::decode(&format, code));
                 let same = |a: f64| a.to_bits() == right.to_bits() || (a.is_nan() && right.is_nan());
-                assert!(same(f64::from(x)) && same(y), "{format} {level}: {code:#x} gives {x} and {y}, not {right}");
+                assert!(
+                    same(f64::from(x)) && same(y),
+                    "{format} {level}: {code:#x} gives {x} and {y}, not {right}"
+                );
                 assert_eq!(x.is_sign_negative(), y.is_sign_negative());
             }
         }

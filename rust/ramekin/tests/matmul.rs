@@ -81,9 +81,8 @@ fn check(
     let (va, vb) = (a.values(fa), b.values(fb));
     let row = |i: usize| (0..k).map(|p| va[if ta { p * m + i } else { i * k + p }]).collect::<Vec<_>>();
     let column = |j: usize| (0..k).map(|p| vb[if tb { j * k + p } else { p * n + j }]).collect::<Vec<_>>();
-    let right: Vec<u32> = (0..m * n)
-        .map(|at| reference::fma_chain(&row(at / n), &column(at % n)).to_bits())
-        .collect();
+    let right: Vec<u32> =
+        (0..m * n).map(|at| reference::fma_chain(&row(at / n), &column(at % n)).to_bits()).collect();
     for level in Level::available() {
         let mut c = vec![f32::NAN; m * n];
         matmul(level, &place(&a, fa, (m, k), ta), &place(&b, fb, (k, n), tb), &mut c).unwrap();

@@ -51,8 +51,7 @@ pub(crate) fn decode_one<F: Float, const SHAPE: u8>(p: &DecodePlan<F>, code: u32
     }
     if SHAPE == shape::POWER_OF_TWO {
         // The field is the exponent, that of code 0 too, which as fields of F would be zero.
-        let value =
-            if magnitude == F::Bits::ZERO { p.lowest } else { F::from_bits_of(fields) * p.scale };
+        let value = if magnitude == F::Bits::ZERO { p.lowest } else { F::from_bits_of(fields) * p.scale };
         return if magnitude > p.max_code { F::from_bits_of(F::NAN) } else { value };
     }
     // 1. Read as fields of F the code is a number, subnormal if its exponent field is zero. Scaling by the

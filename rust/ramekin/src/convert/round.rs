@@ -34,13 +34,7 @@ impl<F: Float, const SHAPE: u8, const DIRECTION: u8> Kernel for RoundTo<'_, F, S
 /// # Panics
 ///
 /// If the lengths differ or the CPU lacks `level`.
-pub fn round_to<F: Float>(
-    level: Level,
-    format: &FloatFormat,
-    options: Conversion,
-    src: &[F],
-    dst: &mut [F],
-) {
+pub fn round_to<F: Float>(level: Level, format: &FloatFormat, options: Conversion, src: &[F], dst: &mut [F]) {
     assert_eq!(src.len(), dst.len(), "source and destination differ in length");
     if format.mantissa_bits == F::MANTISSA_BITS {
         for (dst, &src) in dst.iter_mut().zip(src) {

@@ -111,11 +111,7 @@ impl<'a> Operand<'a> {
     /// The same memory with rows and columns exchanged.
     #[must_use]
     pub fn transposed(self) -> Self {
-        Self {
-            shape: (self.shape.1, self.shape.0),
-            strides: (self.strides.1, self.strides.0),
-            ..self
-        }
+        Self { shape: (self.shape.1, self.shape.0), strides: (self.strides.1, self.strides.0), ..self }
     }
 }
 

@@ -19,9 +19,7 @@ pub(super) fn pack(
     panels: &mut [f32],
 ) {
     let mut line = vec![0.0f32; depth.len().max(width)];
-    for (panel, first) in
-        panels.chunks_exact_mut(width * depth.len()).zip(rows.clone().step_by(width))
-    {
+    for (panel, first) in panels.chunks_exact_mut(width * depth.len()).zip(rows.clone().step_by(width)) {
         let rows = first..rows.end.min(first + width);
         let at = |row: usize, k: usize| {
             operand.offset as isize + row as isize * operand.strides.0 + k as isize * operand.strides.1

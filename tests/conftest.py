@@ -1,0 +1,39 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import ramekin as rk
+
+
+@pytest.fixture(autouse=True)
+def restore_threads() -> Iterator[None]:
+    threads = rk.get_num_threads()
+    yield
+    rk.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet_peers() -> Iterator[None]:
+    """ml_dtypes raises NumPy's floating-point warnings where it overflows or meets NaN; ours does not."""
+    with np.errstate(all="ignore"):
+        yield
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )

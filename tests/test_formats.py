@@ -1,0 +1,137 @@
+"""Format objects: facts, lookup, NumPy's view of them."""
+
+from __future__ import annotations
+
+import pickle
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import ramekin as rk
+from ramekin.formats import as_format, float32
+
+NAMES = [
+    "tfloat32",
+    "float16",
+    "bfloat16",
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "float8_e4m3",
+    "float8_e3m4",
+    "float8_e4m3fnuz",
+    "float8_e5m2fnuz",
+    "float8_e4m3b11fnuz",
+    "float8_e8m0fnu",
+    "float6_e2m3fn",
+    "float6_e3m2fn",
+    "float4_e2m1fn",
+]
+WITH_DTYPE = [name for name in NAMES if name != "tfloat32"]
+
+
+def test_the_named_table_is_complete_and_public():
+    assert [fmt.name for fmt in rk.formats()] == NAMES
+    assert all(getattr(rk, name) is as_format(name) for name in NAMES)
+
+
+@pytest.mark.parametrize("name", WITH_DTYPE)
+def test_facts_equal_numpys_and_ml_dtypes_finfo(name):
+    fmt = as_format(name)
+    theirs = np.finfo(np.float16) if name == "float16" else ml_dtypes.finfo(fmt.dtype)
+    ours = rk.finfo(name)
+    assert ours.dtype == fmt.dtype
+    assert ours.tiny == ours.smallest_normal
+    for fact in (
+        "bits",
+        "nexp",
+        "nmant",
+        "max",
+        "min",
+        "smallest_normal",
+        "smallest_subnormal",
+        "eps",
+        "epsneg",
+        "maxexp",
+        "minexp",
+    ):
+        assert float(getattr(ours, fact)) == float(getattr(theirs, fact)), fact
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_decimal_precision_is_counted_as_numpy_does(dtype):
+    ours, theirs = rk.finfo(dtype), np.finfo(dtype)
+    assert ours.precision == theirs.precision
+    assert ours.resolution == pytest.approx(float(theirs.resolution), rel=1e-3)  # theirs is rounded to dtype
+
+
+def test_facts_of_tfloat32():
+    info = rk.finfo(rk.tfloat32)
+    assert (info.bits, info.nexp, info.nmant, info.eps) == (19, 8, 10, 2.0**-10)
+    assert info.max == (2 - 2.0**-10) * 2.0**127
+    assert (info.smallest_normal, info.smallest_subnormal) == (2.0**-126, 2.0**-136)
+
+
+@pytest.mark.parametrize(
+    ("name", "infinity", "nan", "zero", "negative_zero", "signed"),
+    [
+        ("float16", True, True, True, True, True),
+        ("float8_e4m3fn", False, True, True, True, True),
+        ("float8_e5m2", True, True, True, True, True),
+        ("float8_e4m3fnuz", False, True, True, False, True),
+        ("float8_e8m0fnu", False, True, False, False, False),
+        ("float4_e2m1fn", False, False, True, True, True),
+    ],
+)
+def test_special_values(name, infinity, nan, zero, negative_zero, signed):
+    fmt = as_format(name)
+    has = (fmt.has_infinity, fmt.has_nan, fmt.has_zero, fmt.has_negative_zero, fmt.signed)
+    assert has == (infinity, nan, zero, negative_zero, signed)
+
+
+@pytest.mark.parametrize("name", WITH_DTYPE)
+def test_numpy_takes_a_format_as_a_dtype(name):
+    fmt = getattr(rk, name)
+    assert np.dtype(fmt) == fmt.dtype
+    assert np.zeros(3, fmt).dtype == fmt.dtype
+    assert np.ones((2, 2), np.float32).astype(fmt).dtype == fmt.dtype
+
+
+@pytest.mark.parametrize("name", WITH_DTYPE)
+def test_lookup_by_name_dtype_and_scalar_type(name):
+    fmt = as_format(name)
+    assert as_format(fmt) is fmt
+    assert as_format(fmt.dtype) is fmt
+    assert as_format(fmt.dtype.type) is fmt
+    assert pickle.loads(pickle.dumps(fmt)) is fmt
+    assert name in repr(fmt)
+    assert str(fmt) == name
+
+
+def test_float32_is_known_but_not_small():
+    assert as_format(np.float32) is float32
+    assert float32.max == float(np.finfo(np.float32).max)
+    assert float32 not in rk.formats()
+
+
+def test_refuses_unknown_names():
+    with pytest.raises(ValueError, match=r"unknown format 'float9'; accepted: .*float8_e4m3fn"):
+        rk.finfo("float9")
+
+
+@pytest.mark.parametrize("wrong", [np.float64, np.int8, np.dtype("c8"), object, None, 3.5, [1]])
+def test_refuses_what_is_no_float_format(wrong):
+    with pytest.raises(TypeError, match="float8_e4m3fn"):
+        as_format(wrong)
+
+
+def test_tfloat32_has_no_dtype_and_says_what_to_use():
+    with pytest.raises(TypeError, match="round_to"):
+        np.dtype(rk.tfloat32)
+    with pytest.raises(TypeError, match="round_to"):
+        rk.cast([1.0], rk.tfloat32)
+
+
+def test_formats_are_looked_up_not_made():
+    with pytest.raises(TypeError, match="by name"):
+        rk.FloatFormat("float8_e4m3fn", None)

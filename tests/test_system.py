@@ -1,0 +1,106 @@
+"""Instruction-set levels, threads, import."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import ramekin as rk
+from conftest import run_python
+from ramekin import _native
+
+ROOT = Path(__file__).parent.parent
+
+CONVERSIONS = """
+import hashlib, numpy as np, ramekin as rk
+x = np.random.default_rng(0).integers(0, 1 << 32, 1 << 16, dtype=np.uint32).view(np.float32)
+digest = hashlib.sha256()
+for fmt in rk.formats():
+    for saturate in (False, True):
+        codes = rk.encode(x, fmt, saturate=saturate)
+        digest.update(codes.tobytes() + rk.decode(codes, fmt).tobytes() + rk.round_to(x, fmt).tobytes())
+print(rk.isa(), digest.hexdigest())
+"""
+
+
+def test_every_level_converts_to_the_same_bits():
+    levels = _native.isa_levels()
+    assert levels[0] == "portable"
+    assert rk.isa() in levels
+    outputs = [run_python(CONVERSIONS, RAMEKIN_ISA=level).stdout.split() for level in levels]
+    assert [name for name, _ in outputs] == levels
+    assert len({digest for _, digest in outputs}) == 1
+
+
+@pytest.mark.parametrize("level", ["sse9", "AVX2", *({"avx2", "avx512"} - set(_native.isa_levels()))])
+@pytest.mark.parametrize("call", ["rk.isa()", "rk.cast([1.0], 'float16')", "rk.matmul([[1]], [[1]])"])
+def test_a_level_that_is_not_there_is_one_clear_error(level, call):
+    if "matmul" in call:
+        call = "import numpy as np; one = np.ones((1, 1), np.float32); rk.matmul(one, one)"
+    done = run_python(f"import ramekin as rk; {call}", RAMEKIN_ISA=level)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(
+        f'ValueError: RAMEKIN_ISA="{level}" is not a level of this CPU; accepted here: portable'
+    )
+
+
+def test_threads():
+    rk.set_num_threads(3)
+    assert rk.get_num_threads() == 3
+    for wrong in (0, -1, 10**6):
+        with pytest.raises(ValueError, match="1 to 1024"):
+            rk.set_num_threads(wrong)
+    with pytest.raises(TypeError):
+        rk.set_num_threads(1.5)
+    assert rk.get_num_threads() == 3
+
+
+@pytest.mark.parametrize(("value", "expected"), [("5", "5"), ("", None)])
+def test_threads_from_the_environment(value, expected):
+    done = run_python("import ramekin as rk; print(rk.get_num_threads())", RAMEKIN_NUM_THREADS=value)
+    assert done.stdout.strip() == (expected or str(rk.get_num_threads()))
+
+
+@pytest.mark.parametrize("value", ["0", "many", "-2"])
+def test_wrong_threads_in_the_environment(value):
+    done = run_python("import ramekin as rk; print(rk.get_num_threads())", RAMEKIN_NUM_THREADS=value)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == f'ValueError: RAMEKIN_NUM_THREADS="{value}"; accepted: 1 to 1024'
+
+
+def test_import_loads_neither_rich_nor_matplotlib():
+    done = run_python("import sys, ramekin; print([m for m in ('rich', 'matplotlib') if m in sys.modules])")
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_one_version_number():
+    [version] = re.findall(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)
+    assert rk.__version__ == version
+    assert f"## {rk.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_stub_names_what_the_core_has():
+    stub = (ROOT / "python/ramekin/_native.pyi").read_text()
+    public = [name for name in dir(_native) if not name.startswith("_")]
+    assert public
+    for name in [*public, *(n for n in dir(_native.Format) if not n.startswith("_"))]:
+        assert f" {name}(" in stub or f" {name}:" in stub, name
+
+
+def test_pool_survives_fork():
+    code = """
+import multiprocessing, numpy as np, warnings, ramekin as rk
+warnings.simplefilter("ignore")
+rk.set_num_threads(2)
+x = np.ones(1 << 20, np.float32)
+def work(_):
+    return int(rk.cast(x, rk.float8_e4m3fn).view(np.uint8).sum())
+here = work(0)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(pool.map_async(work, range(4)).get(timeout=60) == [here] * 4)
+"""
+    done = run_python(code)
+    assert done.stdout.strip() == "True", done.stderr

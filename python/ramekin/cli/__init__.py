@@ -1,0 +1,1 @@
+"""The command ``ramekin``; :mod:`ramekin.cli.main` is its entry point."""

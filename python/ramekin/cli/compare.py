@@ -1,0 +1,185 @@
+"""``ramekin compare``: the same network from the same seed, once in every precision."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+import ramekin
+from ramekin.amp.recipe import as_recipe, recipes
+from ramekin.cli.errors import LineParser, UsageError
+from ramekin.cli.outputs import Outputs
+from ramekin.cli.table import print_summaries
+from ramekin.records import RunRecord, summarize
+from ramekin.tasks import as_task, tasks
+from ramekin.trainer import Progress as StepProgress
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
+    """Add this command to argparse's subparsers."""
+    parser = commands.add_parser(
+        "compare",
+        help="train one network in several precisions and compare",
+        description="Train the same network from the same seed by each recipe, and show what "
+        "each loses and costs. Lists may be separated by spaces or commas.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--task", nargs="+", default=["classify"], metavar="TASK",
+        help=f"of {', '.join(tasks())}; default: classify",
+    )  # fmt: skip
+    parser.add_argument(
+        "--recipes", nargs="+", default=list(recipes()), metavar="RECIPE",
+        help=f"of {', '.join(recipes())}; default: all",
+    )  # fmt: skip
+    parser.add_argument("--epochs", type=_integer(1), metavar="N", help="default: what the task says")
+    parser.add_argument(
+        "--seed", nargs="+", type=_integer(0), default=[0], metavar="N",
+        help="of weights and batch order; with several, the table shows means; default: 0",
+    )  # fmt: skip
+    parser.add_argument("--json", metavar="FILE", help="write all numbers; - is the output")
+    parser.add_argument(
+        "--report", metavar="FILE.html", help="write a report, and its plot beside it as a PNG"
+    )
+    parser.add_argument("--plot", metavar="FILE.png", help="write the loss curves")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Check everything, train, print, and write what was asked for.
+
+    Raises
+    ------
+    UsageError
+        Before training, if an option is not accepted or a file could not be written.
+    OutputError
+        After training, if a file could not be written all the same.
+    """
+    chosen_tasks = _choices("task", options.task, as_task)
+    chosen_recipes = _choices("recipes", options.recipes, as_recipe)
+    seeds = list(dict.fromkeys(options.seed))
+    outputs = Outputs(options.json, options.report, options.plot)
+    outputs.check()
+    _check_environment()
+
+    records: list[RunRecord] = []
+    with _progress() as bars:
+        for task in chosen_tasks:
+            train, test = task.data()
+            for recipe in chosen_recipes:
+                bar = bars.add_task(f"{task.name} {recipe.name}", total=None, loss="")
+                for position, seed in enumerate(seeds):
+
+                    def advance(now: StepProgress, bar: TaskID = bar, done: int = position) -> None:
+                        bars.update(
+                            bar,
+                            total=now.total_steps * len(seeds),
+                            completed=now.total_steps * done + now.step,
+                            loss=f"loss {now.loss:.4g}",
+                        )
+
+                    trainer = task.trainer(recipe, seed, options.epochs)
+                    history = trainer.fit(train, test, progress=advance)
+                    records.append(RunRecord.of(task, recipe, seed, history))
+
+    titles = _titles(records, seeds)
+    summaries = summarize(records)
+    # With the records on stdout, the tables make way: a program reads there.
+    console = Console(stderr=outputs.takes_stdout)
+    for name, title in titles.items():
+        print_summaries(console, title, [row for row in summaries if row.task == name])
+    outputs.write(records, titles, _settings(records, options, seeds))
+
+
+def _integer(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"expected an integer of at least {least}: {text!r}")
+        return number
+
+    return parse
+
+
+def _choices(option: str, given: Sequence[str], lookup: Callable[[str], Any]) -> list[Any]:
+    """Return the named things, each once, in the order given."""
+    names = [name for part in given for name in part.split(",") if name]
+    if not names:
+        raise UsageError(f"argument --{option}: expected at least one name")
+    try:
+        return [lookup(name) for name in dict.fromkeys(names)]
+    except ValueError as error:
+        raise UsageError(f"argument --{option}: {error}") from None
+
+
+def _check_environment() -> None:
+    """Have a RAMEKIN_ISA or RAMEKIN_NUM_THREADS that cannot be met told before training."""
+    try:
+        ramekin.isa()
+        ramekin.get_num_threads()
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(str(error)) from None
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _titles(records: Sequence[RunRecord], seeds: Sequence[int]) -> dict[str, str]:
+    """Return a line per task: what was trained, for how long, from which seeds."""
+    of_seeds = f"seed {seeds[0]}" if len(seeds) == 1 else f"mean of {len(seeds)} seeds"
+    titles = {}
+    for record in records:
+        task = as_task(record.task)
+        shape = "-".join(str(width) for width in task.widths)
+        titles[task.name] = f"{task.title} ({shape}), {record.epochs} epochs, {of_seeds}"
+    return titles
+
+
+def _settings(
+    records: Sequence[RunRecord], options: argparse.Namespace, seeds: Sequence[int]
+) -> dict[str, str]:
+    names = list(dict.fromkeys(record.task for record in records))
+    settings = {}
+    for task in map(as_task, names):
+        epochs = task.epochs if options.epochs is None else options.epochs
+        settings[task.name] = (
+            f"layers {'-'.join(map(str, task.widths))}, {task.activation}, {task.loss}; AdamW, "
+            f"learning rate {task.learning_rate:g} after a warm-up falling as a cosine, weight decay "
+            f"{task.weight_decay:g}; {epochs} epochs in batches of {task.batch_size}"
+        )
+    return settings | {
+        "recipes": ", ".join(dict.fromkeys(record.recipe for record in records)),
+        "seeds": ", ".join(map(str, seeds)),
+        "version": f"ramekin {ramekin.__version__}, NumPy {np.__version__}, "
+        f"Python {platform.python_version()}",
+        "machine": f"{platform.machine()}, {ramekin.isa()} kernels, {ramekin.get_num_threads()} threads",
+    }

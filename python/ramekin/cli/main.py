@@ -1,0 +1,61 @@
+"""Entry point of the command: parse, dispatch, and tell what went wrong in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import ramekin
+from ramekin.cli import compare
+from ramekin.cli.errors import CommandError, LineParser
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def _parser() -> LineParser:
+    parser = LineParser(
+        prog="ramekin",
+        description="Low-precision floating point on NumPy arrays.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ramekin {ramekin.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    compare.add_parser(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        ``sys.argv[1:]`` if not given.
+
+    Returns
+    -------
+    int
+        Exit code: 0; 1 if a result could not be stored; 2 for input that is not accepted;
+        130 if interrupted.
+    """
+    try:
+        options = _parser().parse_args(arguments)
+        run = options.run
+        run(options)
+        sys.stdout.flush()
+    except CommandError as error:
+        # One line, whatever the message holds: a file name may have line breaks of its own.
+        sys.stderr.write(f"ramekin: error: {' '.join(str(error).split())}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("ramekin: interrupted\n")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone (as in `ramekin compare | head`): nobody is left to
+        # tell. Point stdout elsewhere, or the interpreter complains when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0

@@ -1,0 +1,126 @@
+"""The files that a comparison leaves: JSON records, an HTML report, a plot."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ramekin import io, report
+from ramekin.cli.errors import OutputError, UsageError
+from ramekin.cli.table import cells, headings
+from ramekin.records import RunRecord, json_records, summarize
+
+__all__ = ["Outputs"]
+
+_STDOUT = "-"
+_WITHOUT_PLOT = 'matplotlib is not installed, get it with: pip install "ramekin[plot]"'
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where to write what, as given on the command line; None is nowhere."""
+
+    json: str | None
+    report: str | None
+    plot: str | None
+
+    @property
+    def takes_stdout(self) -> bool:
+        """Whether the records go to stdout, where nothing else may go then."""
+        return self.json == _STDOUT
+
+    def files(self) -> dict[str, list[Path]]:
+        """Return the files that each option asks for. A report has its plot beside it."""
+        files: dict[str, list[Path]] = {}
+        if self.json is not None and not self.takes_stdout:
+            files["json"] = [Path(self.json)]
+        if self.report is not None:
+            files["report"] = [Path(self.report), Path(self.report).with_suffix(".png")]
+        if self.plot is not None:
+            files["plot"] = [Path(self.plot)]
+        return files
+
+    def check(self) -> None:
+        """Find out before training whether everything can be written; UsageError if not."""
+        for option, value, suffixes in (
+            ("report", self.report, (".html", ".htm")),
+            ("plot", self.plot, (".png",)),
+        ):
+            if value is not None and Path(value).suffix.lower() not in suffixes:
+                raise UsageError(f"argument --{option}: {value!r} must end in {' or '.join(suffixes)}")
+        files = self.files()
+        for option, paths in files.items():
+            for path in paths:
+                try:
+                    io.check_writable(path)
+                except OSError as error:
+                    reason = error.strerror or error
+                    raise UsageError(f"argument --{option}: cannot write {str(path)!r}: {reason}") from None
+        if set(files.get("json", [])) & {*files.get("report", []), *files.get("plot", [])}:
+            raise UsageError("argument --json: the same file is asked for by another option")
+
+    def write(
+        self, records: Sequence[RunRecord], titles: Mapping[str, str], settings: Mapping[str, str]
+    ) -> None:
+        """Write everything that was asked for.
+
+        Parameters
+        ----------
+        records : sequence of RunRecord
+        titles : mapping of str to str
+            A line per task, by its name: the report's tables, in this order.
+        settings : mapping of str to str
+            For the report.
+
+        Raises
+        ------
+        OutputError
+            If a file could not be written. Files are whole or absent.
+        """
+        text = json.dumps(json_records(records), indent=2, allow_nan=False) + "\n"
+        if self.takes_stdout:
+            sys.stdout.write(text)
+        files = self.files()
+        contents: dict[Path, bytes] = dict.fromkeys(files.get("json", []), text.encode())
+        if "report" in files or "plot" in files:
+            picture = _picture(records)
+            if "report" in files:
+                page, beside = files["report"]
+                contents[page] = _page(records, picture, titles, settings).encode()
+                if picture is not None:
+                    contents[beside] = picture
+            if picture is not None:
+                contents.update(dict.fromkeys(files.get("plot", []), picture))
+        for path, data in contents.items():
+            try:
+                io.write_bytes(path, data)
+            except OSError as error:
+                raise OutputError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
+            sys.stderr.write(f"wrote {path}\n")
+
+
+def _page(
+    records: Sequence[RunRecord],
+    picture: bytes | None,
+    titles: Mapping[str, str],
+    settings: Mapping[str, str],
+) -> str:
+    summaries = summarize(records)
+    tables = []
+    for task, title in titles.items():
+        rows = [row for row in summaries if row.task == task]
+        columns = headings(rows[0].accuracy is not None)
+        tables.append(report.ReportTable(title, columns, [cells(row) for row in rows]))
+    return report.html_report(tables, picture, settings)
+
+
+def _picture(records: Sequence[RunRecord]) -> bytes | None:
+    """Return the plot, or None and one line on stderr if there is no matplotlib."""
+    try:
+        return report.loss_curves(records)
+    except ImportError:
+        sys.stderr.write(f"ramekin: left out the plot: {_WITHOUT_PLOT}\n")
+        return None

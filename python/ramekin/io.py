@@ -1,0 +1,84 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+
+__all__ = ["check_writable", "write_bytes", "write_text"]
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file so that a reader sees the old content or all of the new, never a part.
+
+    The data goes to a temporary file in the same directory, is synced to the disk, and takes the
+    name of the target in one rename. A symbolic link keeps pointing where it points; a device or
+    a pipe, which cannot be replaced, is written to directly.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written. The target is then as it was, and no temporary file stays.
+    """
+    target = Path(os.path.realpath(path))
+    if _is_special(target):
+        target.write_bytes(data)
+        return
+    descriptor, temporary = _create_beside(target)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a UTF-8 text file as :func:`write_bytes` does."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out whether :func:`write_bytes` could write there, leaving nothing behind.
+
+    Meant for before a long computation whose result is to be stored.
+
+    Raises
+    ------
+    OSError
+        Saying what is in the way: no such directory, a directory of that name, no permission.
+    """
+    try:
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if target.exists() and not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        target.lstat()  # tells of a name that is too long, or a parent that is no directory
+    except FileNotFoundError:
+        pass
+    except ValueError as error:  # a null byte in the name
+        raise OSError(errno.EINVAL, str(error), str(path)) from None
+    if not _is_special(target):
+        descriptor, temporary = _create_beside(target)
+        os.close(descriptor)
+        temporary.unlink()
+
+
+def _is_special(target: Path) -> bool:
+    return target.exists() and not target.is_file()
+
+
+def _create_beside(target: Path) -> tuple[int, Path]:
+    """Return a new file in the target's directory, with the permissions that the umask leaves."""
+    temporary = target.parent / f".ramekin-{secrets.token_hex(8)}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.open(temporary, flags, 0o666), temporary

@@ -1,0 +1,158 @@
+"""The fully connected layer and its three products in mixed precision."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ramekin._types import Float32Array
+from ramekin.amp.recipe import Recipe, as_recipe
+from ramekin.nn.module import Module, Parameter
+from ramekin.quantize import ScaledTensor, count_underflows, quantize_tensor, scaled_matmul
+
+__all__ = ["Linear"]
+
+
+class Linear(Module):
+    """``y = x W^T + b`` for a batch of rows.
+
+    With x, W and dy rounded to the recipe's formats for activations, weights and gradients:
+
+    - *fprop*: ``y = x W^T + b``, shape (n, out)
+    - *dgrad*: ``dx = dy W``, shape (n, in)
+    - *wgrad*: ``dW = dy^T x``, shape (out, in)
+
+    Each operand is rounded once and serves both products that it takes part in. Products are
+    summed in float32. The bias takes no part in a product: it is added, and its gradient summed,
+    in float32.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Width of the rows of x and of y.
+    bias : bool
+        Whether there is a ``b``.
+    recipe : str or Recipe, optional
+        Formats of the operands; float32 if not given. A trainer sets its own.
+    rng : numpy.random.Generator, optional
+        Source of the first weights; ``numpy.random.default_rng(0)`` if not given. It is asked once,
+        for ``rng.uniform(-r, r, (out_features, in_features))`` with ``r = sqrt(3 / in_features)``,
+        which is then rounded to float32: LeCun's uniform initialisation, which gives outputs
+        the variance of the inputs. The bias starts at zero.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (out_features, in_features)
+    bias : Parameter of shape (out_features,), or None
+    nonzero_gradients, lost_gradients : int
+        Over all backward passes: how many elements of ``dy`` were not zero, and how many of those the
+        format of the gradients rounded to zero.
+
+    Raises
+    ------
+    ValueError
+        If a width is below 1.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        recipe: str | Recipe | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        if in_features < 1 or out_features < 1:
+            raise ValueError(
+                f"a linear layer needs at least one feature on each side, "
+                f"got in_features={in_features}, out_features={out_features}"
+            )
+        rng = np.random.default_rng(0) if rng is None else rng
+        bound = math.sqrt(3.0 / in_features)
+        weights = rng.uniform(-bound, bound, (out_features, in_features))
+        self.weight = Parameter(weights.astype(np.float32))
+        self.bias = Parameter(np.zeros(out_features, np.float32)) if bias else None
+        self.recipe = as_recipe("float32" if recipe is None else recipe)
+        self.nonzero_gradients = 0
+        self.lost_gradients = 0
+        self._operands: tuple[ScaledTensor, ScaledTensor] | None = None
+
+    @property
+    def in_features(self) -> int:
+        """Width of the input rows."""
+        return int(self.weight.value.shape[1])
+
+    @property
+    def out_features(self) -> int:
+        """Width of the output rows."""
+        return int(self.weight.value.shape[0])
+
+    def use_recipe(self, recipe: str | Recipe) -> None:
+        """Multiply by ``recipe`` from the next forward pass on."""
+        self.recipe = as_recipe(recipe)
+        self._operands = None
+
+    def forward(self, x: Float32Array) -> Float32Array:
+        """Compute the output (fprop).
+
+        Parameters
+        ----------
+        x : ndarray of float32, shape (n, in_features)
+
+        Returns
+        -------
+        ndarray of float32, shape (n, out_features)
+
+        Raises
+        ------
+        ValueError
+            If ``x`` has another shape.
+        """
+        if x.ndim != 2 or x.shape[1] != self.in_features:
+            raise ValueError(
+                f"input of shape {x.shape} does not fit a linear layer that takes (n, {self.in_features})"
+            )
+        activations = quantize_tensor(x, self.recipe.activations, self.recipe.scaling)
+        weights = quantize_tensor(self.weight.value, self.recipe.weights, self.recipe.scaling)
+        self._operands = activations, weights
+        y = scaled_matmul(activations, weights.T)
+        if self.bias is not None:
+            y += self.bias.value
+        return y
+
+    def backward(self, dy: Float32Array) -> Float32Array:
+        """Compute the gradients by input and parameters (dgrad and wgrad).
+
+        Parameters
+        ----------
+        dy : ndarray of float32, shape (n, out_features)
+            Gradient by the output of the last forward pass.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, in_features)
+            Gradient by its input.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward pass under this recipe.
+        ValueError
+            If ``dy`` does not have the shape of the last output.
+        """
+        if self._operands is None:
+            raise RuntimeError("backward needs a forward pass before it")
+        activations, weights = self._operands
+        expected = (activations.codes.shape[0], self.out_features)
+        if dy.shape != expected:
+            raise ValueError(f"gradient of shape {dy.shape}, expected {expected}")
+        gradients = quantize_tensor(dy, self.recipe.gradients, self.recipe.scaling)
+        nonzero, lost = count_underflows(dy, gradients)
+        self.nonzero_gradients += nonzero
+        self.lost_gradients += lost
+        self.weight.grad = scaled_matmul(gradients.T, activations)
+        if self.bias is not None:
+            self.bias.grad = dy.sum(axis=0, dtype=np.float32)
+        return scaled_matmul(gradients, weights)

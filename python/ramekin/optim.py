@@ -1,0 +1,228 @@
+"""Optimisers and the learning-rate schedule. States and steps are float32."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ramekin._types import Float32Array
+from ramekin.nn.module import Parameter
+
+__all__ = ["SGD", "AdamW", "ConstantSchedule", "CosineSchedule", "Optimizer", "Schedule"]
+
+
+class Optimizer(Protocol):
+    """What a trainer asks of an optimiser."""
+
+    parameters: list[Parameter]
+    lr: float
+
+    def step(self, lr: float | None = None) -> None:
+        """Change every parameter in place by its gradient, at rate ``lr`` (default: own)."""
+
+
+class SGD:
+    """Stochastic gradient descent, with momentum and weight decay as in PyTorch's ``SGD``.
+
+    With gradient g, plus ``weight_decay * p`` where there is decay:
+
+        buffer = g                        (first step)
+        buffer = momentum * buffer + g    (later steps)
+        p = p - lr * buffer
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+    lr : float
+        Learning rate, above 0.
+    momentum, weight_decay : float
+        0 or more.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        *,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        _check_rate(lr)
+        _check_not_negative(momentum=momentum, weight_decay=weight_decay)
+        self.parameters = list(parameters)
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self._buffers: list[Float32Array] | None = None
+
+    def step(self, lr: float | None = None) -> None:
+        """One step; RuntimeError if a parameter has no gradient."""
+        rate = self.lr if lr is None else lr
+        gradients = _gradients(self.parameters)
+        if self.weight_decay:
+            gradients = [
+                gradient + self.weight_decay * parameter.value
+                for parameter, gradient in zip(self.parameters, gradients, strict=True)
+            ]
+        if self.momentum:
+            if self._buffers is None:
+                self._buffers = [gradient.copy() for gradient in gradients]
+            else:
+                for buffer, gradient in zip(self._buffers, gradients, strict=True):
+                    buffer *= self.momentum
+                    buffer += gradient
+            gradients = self._buffers
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.value -= rate * gradient
+
+
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as PyTorch's ``AdamW``.
+
+    In step t, counted from 1, with gradient g:
+
+        p = p * (1 - lr * weight_decay)
+        m = m + (1 - beta1) * (g - m)
+        v = beta2 * v + (1 - beta2) * g^2
+        p = p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+
+    Scalars are computed in float64 and rounded to float32 where they meet an array.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+    lr : float
+        Learning rate, above 0.
+    betas : pair of float
+        Decay of the two averages, each in [0, 1).
+    eps, weight_decay : float
+        0 or more.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        _check_rate(lr)
+        _check_not_negative(eps=eps, weight_decay=weight_decay)
+        for beta in betas:
+            if not 0.0 <= beta < 1.0:
+                raise ValueError(f"betas must lie in [0, 1), got {betas}")
+        self.parameters = list(parameters)
+        self.lr = lr
+        self.betas = betas
+        self.eps = eps
+        self.weight_decay = weight_decay
+        self._steps = 0
+        self._means = [np.zeros_like(parameter.value) for parameter in self.parameters]
+        self._squares = [np.zeros_like(parameter.value) for parameter in self.parameters]
+
+    def step(self, lr: float | None = None) -> None:
+        """One step; RuntimeError if a parameter has no gradient."""
+        rate = self.lr if lr is None else lr
+        gradients = _gradients(self.parameters)
+        self._steps += 1
+        beta1, beta2 = self.betas
+        step_size = rate / (1.0 - beta1**self._steps)
+        correction = math.sqrt(1.0 - beta2**self._steps)
+        for parameter, gradient, mean, square in zip(
+            self.parameters, gradients, self._means, self._squares, strict=True
+        ):
+            mean += (1.0 - beta1) * (gradient - mean)
+            square *= beta2
+            square += (1.0 - beta2) * (gradient * gradient)
+            denominator = np.sqrt(square)
+            denominator /= correction
+            denominator += self.eps
+            parameter.value *= 1.0 - rate * self.weight_decay
+            parameter.value -= step_size * (mean / denominator)
+
+
+class Schedule(Protocol):
+    """The factor on the optimiser's learning rate over a run."""
+
+    def __call__(self, step: int, total_steps: int) -> float:
+        """Return the factor of step ``step``, counted from 0, of ``total_steps``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantSchedule:
+    """The learning rate as it is."""
+
+    def __call__(self, step: int, total_steps: int) -> float:
+        """Return 1, always."""
+        return 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CosineSchedule:
+    """Half a cosine from 1 down to ``final`` (Loshchilov and Hutter 2017, without restarts).
+
+    Parameters
+    ----------
+    warmup : float
+        Fraction of the steps, in [0, 1), over which the factor rises linearly first: with ``n`` such steps
+        (rounded down), it is ``(step + 1) / n`` in step ``step``, counted from 0.
+    final : float
+        Factor that the step after the last would have, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+    """
+
+    warmup: float = 0.0
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.warmup < 1.0:
+            raise ValueError(f"warmup must lie in [0, 1), got {self.warmup}")
+        if not 0.0 <= self.final <= 1.0:
+            raise ValueError(f"final must lie in [0, 1], got {self.final}")
+
+    def __call__(self, step: int, total_steps: int) -> float:
+        """Return the factor; see the class."""
+        rising = int(self.warmup * total_steps)
+        if step < rising:
+            return (step + 1) / rising
+        progress = (step - rising) / max(total_steps - rising, 1)
+        wave = 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+        return self.final + (1.0 - self.final) * wave
+
+
+def _gradients(parameters: list[Parameter]) -> list[Float32Array]:
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if len(gradients) != len(parameters):
+        raise RuntimeError("a step needs a backward pass before it: a parameter has no gradient")
+    return gradients
+
+
+def _check_rate(lr: float) -> None:
+    if not (math.isfinite(lr) and lr > 0.0):
+        raise ValueError(f"lr must be a finite number above 0, got {lr}")
+
+
+def _check_not_negative(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not (math.isfinite(number) and number >= 0.0):
+            raise ValueError(f"{name} must be finite and not negative, got {number}")

@@ -1,0 +1,173 @@
+"""Results of compared runs: one record per run, and their summary over seeds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ramekin.amp.recipe import Recipe
+from ramekin.tasks import Task
+from ramekin.trainer import History
+
+__all__ = ["RunRecord", "Summary", "json_records", "summarize"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One training run.
+
+    Attributes
+    ----------
+    recipe, task : str
+    seed : int
+    bits : str
+        Bits of activations, weights and gradients, as ``"8/8/8"``.
+    epochs : int
+    train_loss, test_loss : float
+        Of the last epoch.
+    accuracy : float or None
+        Fraction of the test set after the last epoch; None where the task has no classes.
+    losses, test_losses : tuple of float
+        Per epoch, of training and of test set.
+    step_losses : tuple of float
+        Of every step's batch.
+    accuracies : tuple of float or None
+        Per epoch.
+    skipped_steps, steps : int
+    gradient_underflow : float
+        Fraction of the non-zero gradient elements that rounding made zero.
+    step_time_ms : float
+        Median over the steps, in milliseconds.
+    """
+
+    recipe: str
+    task: str
+    seed: int
+    bits: str
+    epochs: int
+    train_loss: float
+    test_loss: float
+    accuracy: float | None
+    losses: tuple[float, ...]
+    test_losses: tuple[float, ...]
+    accuracies: tuple[float, ...] | None
+    step_losses: tuple[float, ...]
+    skipped_steps: int
+    steps: int
+    gradient_underflow: float
+    step_time_ms: float
+
+    @classmethod
+    def of(cls, task: Task, recipe: Recipe, seed: int, history: History) -> RunRecord:
+        """Return the record of a finished run."""
+        accuracies = history.test_accuracies
+        return cls(
+            recipe=recipe.name,
+            task=task.name,
+            seed=seed,
+            bits=recipe.bits,
+            epochs=len(history.train_losses),
+            train_loss=history.train_losses[-1],
+            test_loss=history.test_losses[-1],
+            accuracy=None if accuracies is None else accuracies[-1],
+            losses=history.train_losses,
+            test_losses=history.test_losses,
+            accuracies=accuracies,
+            step_losses=history.step_losses,
+            skipped_steps=history.skipped_steps,
+            steps=len(history.step_losses),
+            gradient_underflow=history.gradient_underflow,
+            step_time_ms=1e3 * statistics.median(history.step_times),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A recipe on a task: means over its seeds.
+
+    ``gap`` is the distance to float32's means: percentage points of accuracy where the task
+    has one, else per cent of the test loss. ``relative_time`` is the step time over that of
+    float32. Both are None if float32 was not run.
+    """
+
+    task: str
+    recipe: str
+    bits: str
+    seeds: int
+    train_loss: float
+    test_loss: float
+    accuracy: float | None
+    gap: float | None
+    skipped_steps: float
+    steps: int
+    gradient_underflow: float
+    step_time_ms: float
+    relative_time: float | None
+
+
+def summarize(records: Iterable[RunRecord]) -> list[Summary]:
+    """One summary per task and recipe, in the order of first appearance."""
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault((record.task, record.recipe), []).append(record)
+    return [_summary(runs, groups.get((task, "float32"))) for (task, _), runs in groups.items()]
+
+
+def _summary(runs: Sequence[RunRecord], baseline: Sequence[RunRecord] | None) -> Summary:
+    first = runs[0]
+    test_loss = _mean(run.test_loss for run in runs)
+    accuracy = _mean_accuracy(runs)
+    step_time = _mean(run.step_time_ms for run in runs)
+    gap = relative_time = None
+    if baseline is not None:
+        relative_time = step_time / _mean(run.step_time_ms for run in baseline)
+        reference = _mean_accuracy(baseline)
+        if accuracy is not None and reference is not None:
+            gap = 100.0 * (accuracy - reference)
+        else:
+            gap = 100.0 * (test_loss / _mean(run.test_loss for run in baseline) - 1.0)
+    return Summary(
+        task=first.task,
+        recipe=first.recipe,
+        bits=first.bits,
+        seeds=len(runs),
+        train_loss=_mean(run.train_loss for run in runs),
+        test_loss=test_loss,
+        accuracy=accuracy,
+        gap=gap,
+        skipped_steps=_mean(run.skipped_steps for run in runs),
+        steps=first.steps,
+        gradient_underflow=_mean(run.gradient_underflow for run in runs),
+        step_time_ms=step_time,
+        relative_time=relative_time,
+    )
+
+
+def _mean(numbers: Iterable[float]) -> float:
+    # Not statistics.mean, which refuses to add infinities of both signs.
+    values = list(numbers)
+    return sum(values) / len(values)
+
+
+def _mean_accuracy(runs: Sequence[RunRecord]) -> float | None:
+    accuracies = [run.accuracy for run in runs if run.accuracy is not None]
+    return _mean(accuracies) if len(accuracies) == len(runs) else None
+
+
+def json_records(records: Iterable[RunRecord]) -> list[dict[str, Any]]:
+    """Return the records as JSON objects.
+
+    Numbers that JSON cannot hold (NaN, infinity) become None, as does the accuracy of a task without classes.
+    """
+    return [{name: _plain(value) for name, value in asdict(record).items()} for record in records]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

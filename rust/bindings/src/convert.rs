@@ -12,7 +12,7 @@ use crate::system::{level, value_error};
 
 fn options(rounding: &str, saturate: bool) -> PyResult<Conversion> {
     let rounding: Rounding = rounding.parse().map_err(value_error)?;
-    Ok(Conversion { rounding, saturate })
+    Ok(Conversion { rounding, saturate, ..Default::default() })
 }
 
 fn same_length(src: usize, dst: usize) -> PyResult<()> {

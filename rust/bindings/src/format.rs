@@ -11,8 +11,8 @@ pub(crate) struct Format(pub(crate) FloatFormat);
 #[pymethods]
 impl Format {
     #[getter]
-    fn name(&self) -> &'static str {
-        self.0.name
+    fn name(&self) -> &str {
+        &self.0.name
     }
 
     #[getter]
@@ -74,5 +74,5 @@ impl Format {
 /// Every named format, then float32.
 #[pyfunction]
 pub(crate) fn named_formats() -> Vec<Format> {
-    NAMED.iter().chain([&FLOAT32]).map(|&format| Format(format)).collect()
+    NAMED.iter().chain([&FLOAT32]).map(|format| Format(format.clone())).collect()
 }

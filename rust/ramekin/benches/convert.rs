@@ -61,7 +61,7 @@ fn encode_float8_e4m3fn(bencher: Bencher, level: Level) {
 #[divan::bench(args = Rounding::ALL, sample_count = 200)]
 fn encode_float8_e4m3fn_rounding(bencher: Bencher, rounding: Rounding) {
     let level = *levels().last().expect("the portable level");
-    bench_encode(bencher, "float8_e4m3fn", level, Conversion { rounding, saturate: false });
+    bench_encode(bencher, "float8_e4m3fn", level, Conversion { rounding, ..Conversion::default() });
 }
 
 #[divan::bench(args = FORMATS, sample_count = 200)]

@@ -53,6 +53,11 @@ pub trait Float:
     /// Reinterprets bits.
     fn from_bits_of(bits: Self::Bits) -> Self;
 
+    /// Rounds a float64 to nearest even; exact for `f64` itself.
+    fn from_f64(value: f64) -> Self;
+    /// Widens exactly.
+    fn to_f64(self) -> f64;
+
     /// 2^exponent, which must be a normal number of this type.
     #[inline(always)]
     fn power_of_two(exponent: i32) -> Self {
@@ -115,6 +120,14 @@ macro_rules! float {
             #[inline(always)]
             fn from_bits_of(bits: $bits) -> Self {
                 Self::from_bits(bits)
+            }
+            #[inline(always)]
+            fn from_f64(value: f64) -> Self {
+                value as Self
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                f64::from(self)
             }
         }
     };

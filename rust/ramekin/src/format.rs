@@ -1,5 +1,6 @@
 //! A float format is data: one struct of numbers, and a table of the named ones.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// What code 0 means, and whether a negative zero exists.
@@ -13,16 +14,16 @@ pub enum Zero {
     None,
 }
 
-/// A binary floating-point format of up to 32 bits.
+/// A binary floating-point format: a named one of up to 32 bits, or any other of up to 16.
 ///
 /// A code is, from the top: a sign bit if `signed`, `exponent_bits` of biased exponent, `mantissa_bits`
 /// below. With `E` the exponent field and `M` the mantissa field, a code without its sign means
 /// `2^(E - bias) (1 + M / 2^mantissa_bits)`, and `2^(1 - bias) M / 2^mantissa_bits` for `E = 0`; the topmost
 /// codes are `high_nans` NaNs and, below them, infinity if `has_infinity`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FloatFormat {
     /// The name, as in `ml_dtypes` where that has the format.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Width of the exponent field.
     pub exponent_bits: u32,
     /// Width of the mantissa field, the leading bit not counted.
@@ -41,7 +42,7 @@ pub struct FloatFormat {
 
 const fn ieee(name: &'static str, exponent_bits: u32, mantissa_bits: u32) -> FloatFormat {
     FloatFormat {
-        name,
+        name: Cow::Borrowed(name),
         exponent_bits,
         mantissa_bits,
         bias: (1 << (exponent_bits - 1)) - 1,
@@ -54,30 +55,42 @@ const fn ieee(name: &'static str, exponent_bits: u32, mantissa_bits: u32) -> Flo
 
 /// No infinity; the topmost `high_nans` codes are NaN.
 const fn finite(name: &'static str, exponent_bits: u32, mantissa_bits: u32, high_nans: u32) -> FloatFormat {
-    FloatFormat { has_infinity: false, high_nans, ..ieee(name, exponent_bits, mantissa_bits) }
+    let mut format = ieee(name, exponent_bits, mantissa_bits);
+    format.has_infinity = false;
+    format.high_nans = high_nans;
+    format
 }
 
 /// No infinity, no negative zero: that one's code is the NaN.
 const fn fnuz(name: &'static str, exponent_bits: u32, mantissa_bits: u32, bias: i32) -> FloatFormat {
-    FloatFormat { bias, zero: Zero::Unsigned, ..finite(name, exponent_bits, mantissa_bits, 0) }
+    let mut format = finite(name, exponent_bits, mantissa_bits, 0);
+    format.bias = bias;
+    format.zero = Zero::Unsigned;
+    format
+}
+
+/// OCP 8-bit E8M0: a power of two, the scale of MX blocks (OCP MX v1.0, section 5.4.1).
+const fn power_of_two(name: &'static str) -> FloatFormat {
+    let mut format = finite(name, 8, 0, 1);
+    format.bias = 127;
+    format.signed = false;
+    format.zero = Zero::None;
+    format
 }
 
 /// IEEE binary32, which the other formats are measured against.
-pub const FLOAT32: FloatFormat = ieee("float32", 8, 23);
+pub static FLOAT32: FloatFormat = ieee("float32", 8, 23);
 /// IEEE binary16.
-pub const FLOAT16: FloatFormat = ieee("float16", 5, 10);
+pub static FLOAT16: FloatFormat = ieee("float16", 5, 10);
 /// The upper half of a float32.
-pub const BFLOAT16: FloatFormat = ieee("bfloat16", 8, 7);
-/// OCP 8-bit E8M0: a power of two, the scale of MX blocks (OCP MX v1.0, section 5.4.1).
-pub const FLOAT8_E8M0FNU: FloatFormat =
-    FloatFormat { bias: 127, signed: false, zero: Zero::None, ..finite("float8_e8m0fnu", 8, 0, 1) };
+pub static BFLOAT16: FloatFormat = ieee("bfloat16", 8, 7);
 
 /// The named small formats, widest first.
-pub const NAMED: [FloatFormat; 14] = [
+pub static NAMED: [FloatFormat; 14] = [
     // NVIDIA TF32: float32's exponent with float16's mantissa, 19 bits.
     ieee("tfloat32", 8, 10),
-    FLOAT16,
-    BFLOAT16,
+    ieee("float16", 5, 10),
+    ieee("bfloat16", 8, 7),
     // OCP 8-bit floating point specification (OFP8) v1.0.
     finite("float8_e4m3fn", 4, 3, 1),
     ieee("float8_e5m2", 5, 2),
@@ -89,14 +102,99 @@ pub const NAMED: [FloatFormat; 14] = [
     fnuz("float8_e5m2fnuz", 5, 2, 16),
     // Sun et al., "Hybrid 8-bit floating point (HFP8) training", 2019.
     fnuz("float8_e4m3b11fnuz", 4, 3, 11),
-    FLOAT8_E8M0FNU,
+    power_of_two("float8_e8m0fnu"),
     // OCP microscaling formats (MX) specification v1.0.
     finite("float6_e2m3fn", 2, 3, 0),
     finite("float6_e3m2fn", 3, 2, 0),
     finite("float4_e2m1fn", 2, 1, 0),
 ];
 
+/// Why numbers are no format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormatError(String);
+
+impl fmt::Display for FormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for FormatError {}
+
+/// The most bits of a format that is not named.
+pub const MAX_CUSTOM_BITS: u32 = 16;
+
 impl FloatFormat {
+    /// Checks a format made from numbers: at most 16 bits, every number of it a float64.
+    ///
+    /// # Errors
+    ///
+    /// If the widths, the bias or the special values are out of range.
+    pub fn checked(self) -> Result<Self, FormatError> {
+        let fail = |message: String| Err(FormatError(format!("{}: {message}", self.name)));
+        if self.exponent_bits == 0 || self.exponent_bits > MAX_CUSTOM_BITS {
+            return fail(format!("{} exponent bits; accepted: 1 to 11", self.exponent_bits));
+        }
+        if self.mantissa_bits > MAX_CUSTOM_BITS || self.bits() > MAX_CUSTOM_BITS || self.bits() < 2 {
+            let bits = u64::from(self.signed) + u64::from(self.exponent_bits) + u64::from(self.mantissa_bits);
+            return fail(format!("{bits} bits; accepted: 2 to {MAX_CUSTOM_BITS}"));
+        }
+        if !(0..=1023).contains(&self.bias) {
+            return fail(format!("bias {}; accepted: 0 to 1023", self.bias));
+        }
+        if self.zero == Zero::None {
+            return fail("a format needs a zero".to_owned());
+        }
+        // At least zero and two finite numbers must remain.
+        let specials = u64::from(self.high_nans) + u64::from(self.has_infinity);
+        if specials + 2 > u64::from(self.magnitude_mask()) {
+            return fail(format!("{specials} codes for infinity and NaN leave no finite numbers"));
+        }
+        // Exponents of float64, whose own fields decode to them.
+        if self.exponent_bits > 11
+            || self.max_exponent() > 1023
+            || self.max_code() >> self.mantissa_bits > 2046
+        {
+            return fail("numbers beyond float64's largest".to_owned());
+        }
+        Ok(self)
+    }
+
+    /// A format of the IEEE P3109 family: `bits` wide with `precision` bits of significand, the leading one
+    /// counted; NaN at the code of -0 (signed) or at the top (unsigned); infinities if `extended`.
+    ///
+    /// Source: IEEE SA P3109 interim report, 2024, section 4.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such format, or its numbers exceed float64.
+    pub fn p3109(bits: u32, precision: u32, signed: bool, extended: bool) -> Result<Self, FormatError> {
+        let name = format!(
+            "p3109_k{bits}p{precision}{}{}",
+            if signed { "s" } else { "u" },
+            if extended { "e" } else { "f" }
+        );
+        // One exponent bit must be left.
+        let most = bits.saturating_sub(u32::from(signed));
+        if !(2..=MAX_CUSTOM_BITS).contains(&bits) || !(1..=most).contains(&precision) {
+            return Err(FormatError(format!(
+                "{name}: accepted: 2 to {MAX_CUSTOM_BITS} bits, and a precision of 1 to {most} for so many"
+            )));
+        }
+        let bias_exponent = bits - precision - u32::from(signed);
+        Self {
+            name: Cow::Owned(name),
+            exponent_bits: bias_exponent + 1,
+            mantissa_bits: precision - 1,
+            bias: 1 << bias_exponent,
+            signed,
+            has_infinity: extended,
+            high_nans: u32::from(!signed),
+            zero: Zero::Unsigned,
+        }
+        .checked()
+    }
+
     /// Looks a format up by its name; `float32` counts.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
@@ -136,17 +234,18 @@ impl FloatFormat {
     /// The code of the canonical quiet NaN of positive sign.
     #[must_use]
     pub const fn nan_code(&self) -> Option<u32> {
-        match (self.zero, self.high_nans) {
-            (Zero::Unsigned, _) if self.signed => Some(self.sign_bit()),
-            (_, 0) => None,
-            // Quiet: the top mantissa bit set, as IEEE 754-2019 section 6.2.1 recommends. The formats with
-            // a single NaN have it at the top.
-            (_, 1) => Some(self.magnitude_mask()),
-            (_, n) => Some(self.magnitude_mask() - n / 2),
+        match (self.high_nans, self.zero) {
+            (0, Zero::Unsigned) if self.signed => Some(self.sign_bit()),
+            (0, _) => None,
+            // Quiet: the top mantissa bit set, as IEEE 754-2019 section 6.2.1 recommends.
+            (n, _) if self.has_infinity => Some(self.magnitude_mask() - n / 2),
+            // Without infinities overflow is NaN, and the code next to the largest finite one.
+            _ => Some(self.max_code() + 1),
         }
     }
 
     /// The code that overflow gives when it does not saturate: infinity, else NaN, else the largest finite.
+    /// In the first two cases it is the code after the largest finite one.
     #[must_use]
     pub const fn overflow_code(&self) -> u32 {
         match (self.infinity_code(), self.nan_code()) {
@@ -171,7 +270,7 @@ impl FloatFormat {
 
 impl fmt::Display for FloatFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
+        f.write_str(&self.name)
     }
 }
 
@@ -182,7 +281,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_found() {
         for format in &NAMED {
-            assert_eq!(FloatFormat::named(format.name), Some(format));
+            assert_eq!(FloatFormat::named(&format.name), Some(format));
             assert_eq!(NAMED.iter().filter(|f| f.name == format.name).count(), 1);
         }
         assert_eq!(FloatFormat::named("float8"), None);
@@ -206,5 +305,39 @@ mod tests {
         assert_eq!(codes("float8_e8m0fnu"), (8, 0xfe, None, Some(0xff)));
         assert_eq!(codes("float6_e2m3fn"), (6, 0x1f, None, None));
         assert_eq!(codes("float4_e2m1fn"), (4, 0x7, None, None));
+    }
+
+    #[test]
+    fn p3109_formats() {
+        let codes = |signed, extended| {
+            let f = FloatFormat::p3109(8, 3, signed, extended).unwrap();
+            (f.bias, f.exponent_bits, f.max_code(), f.infinity_code(), f.nan_code())
+        };
+        assert_eq!(codes(true, true), (16, 5, 0x7e, Some(0x7f), Some(0x80)));
+        assert_eq!(codes(true, false), (16, 5, 0x7f, None, Some(0x80)));
+        assert_eq!(codes(false, true), (32, 6, 0xfd, Some(0xfe), Some(0xff)));
+        assert_eq!(codes(false, false), (32, 6, 0xfe, None, Some(0xff)));
+        assert!(FloatFormat::p3109(8, 8, true, true).is_err());
+        assert!(FloatFormat::p3109(8, 8, false, true).is_ok());
+        assert!(FloatFormat::p3109(17, 3, true, true).is_err());
+        assert!(FloatFormat::p3109(16, 1, true, true).unwrap_err().to_string().contains("bias"));
+    }
+
+    #[test]
+    fn refuses_what_is_no_format() {
+        let good = ieee("good", 5, 4);
+        assert!(good.clone().checked().is_ok());
+        let bad = [
+            FloatFormat { exponent_bits: 0, ..good.clone() },
+            FloatFormat { mantissa_bits: 11, ..good.clone() },
+            FloatFormat { bias: -1, ..good.clone() },
+            FloatFormat { bias: 1024, ..good.clone() },
+            FloatFormat { high_nans: 1 << 9, ..good.clone() },
+            FloatFormat { exponent_bits: 11, mantissa_bits: 4, bias: 0, ..good.clone() },
+            FloatFormat { exponent_bits: u32::MAX, ..good },
+        ];
+        for format in bad {
+            assert!(format.clone().checked().is_err(), "{format:?}");
+        }
     }
 }

@@ -12,6 +12,7 @@ pub mod fpenv;
 pub mod isa;
 pub mod matmul;
 pub mod parallel;
+pub mod random;
 pub mod reference;
 pub mod rounding;
 mod simd;

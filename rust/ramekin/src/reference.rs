@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 
 use crate::convert::Conversion;
 use crate::format::{FloatFormat, Zero};
+use crate::random;
 use crate::rounding::Rounding;
 
 /// A real number, or what floats have besides.
@@ -86,6 +87,16 @@ fn magnitude(format: &FloatFormat, code: u32) -> (u64, i32) {
     }
 }
 
+/// The first 32 bits of how far `x` lies from `low` toward the number one unit further; 0 if not above `low`.
+fn fraction(x: (u64, i32), low: (u64, i32)) -> u32 {
+    let shift = low.1 - x.1;
+    if compare(x, low) != Ordering::Greater || shift <= 0 || shift >= 96 {
+        return 0;
+    }
+    let rest = u128::from(x.0) - (u128::from(low.0) << shift);
+    (rest << 32 >> shift) as u32
+}
+
 /// The value of a code.
 #[must_use]
 pub fn decode(format: &FloatFormat, code: u32) -> Value {
@@ -101,7 +112,7 @@ pub fn decode(format: &FloatFormat, code: u32) -> Value {
     }
 }
 
-/// The code that `value` rounds to.
+/// The code that `value` rounds to; under stochastic rounding with the word at `options.words`.
 #[must_use]
 pub fn encode(format: &FloatFormat, options: Conversion, value: Value) -> u32 {
     let max = format.max_code();
@@ -125,13 +136,13 @@ pub fn encode(format: &FloatFormat, options: Conversion, value: Value) -> u32 {
     };
     let (negative, significand, exponent) = match value {
         Value::Nan { negative } => return nan(negative),
-        Value::Infinity { negative } if format.zero == Zero::None && negative => return nan(negative),
+        Value::Infinity { negative: true } if !format.signed => return nan(true),
         Value::Infinity { negative } => {
             return signed(negative, if options.saturate { max } else { format.overflow_code() });
         }
         Value::Finite { negative, significand, exponent } => (negative, significand, exponent),
     };
-    if format.zero == Zero::None && (negative || significand == 0) {
+    if (!format.signed && negative && significand != 0) || (format.zero == Zero::None && significand == 0) {
         return nan(negative);
     }
     let x = (significand, exponent);
@@ -151,6 +162,7 @@ pub fn encode(format: &FloatFormat, options: Conversion, value: Value) -> u32 {
     let (s, e) = magnitude(format, low);
     let mut exact = compare((s, e), x) == Ordering::Equal;
     let mut half = compare(x, (2 * s + 1, e - 1));
+    let carry = u64::from(fraction(x, (s, e))) + u64::from(random::word(options.words)) >> 32 == 1;
     let mut even = low & 1 == 0;
     if format.zero == Zero::None {
         // ml_dtypes' rule for E8M0: below 2^-126 the numbers rounded to are 0 (whose code reads 2^-127) and
@@ -172,13 +184,15 @@ pub fn encode(format: &FloatFormat, options: Conversion, value: Value) -> u32 {
             Rounding::TiesToEven => half == Ordering::Greater || (half == Ordering::Equal && !even),
             Rounding::TiesToAway => half != Ordering::Less,
             Rounding::ToOdd => low & 1 == 0,
+            Rounding::Stochastic => carry,
             _ => away,
         };
     let code = low + u32::from(up);
     if code <= max {
         return signed(negative, code);
     }
-    let nearest = matches!(options.rounding, Rounding::TiesToEven | Rounding::TiesToAway);
+    let nearest =
+        matches!(options.rounding, Rounding::TiesToEven | Rounding::TiesToAway | Rounding::Stochastic);
     let to_limit = (nearest || away) && !options.saturate;
     signed(negative, if to_limit { format.overflow_code() } else { max })
 }
@@ -279,7 +293,7 @@ mod tests {
     #[test]
     fn hand_worked_codes() {
         let e4m3fn = FloatFormat::named("float8_e4m3fn").unwrap();
-        let code = |x: f64, rounding| encode(e4m3fn, Conversion { rounding, saturate: false }, x.into());
+        let code = |x: f64, rounding| encode(e4m3fn, Conversion { rounding, ..Default::default() }, x.into());
         assert_eq!(code(448.0, Rounding::TiesToEven), 0x7e);
         assert_eq!(code(464.0, Rounding::TiesToEven), 0x7e); // the tie with the missing 480
         assert_eq!(code(464.1, Rounding::TiesToEven), 0x7f);

@@ -20,17 +20,31 @@ pub enum Rounding {
     /// An inexact result takes the neighbour whose last significand bit is one, so that a second rounding
     /// to a shorter format is as good as one (Boldo and Melquiond, 2008).
     ToOdd,
+    /// Away from zero with a probability equal to the fractional distance from the neighbour toward zero: the
+    /// top 32 bits of that distance, plus a 32-bit uniform word, carry. See [`crate::random`].
+    Stochastic,
 }
 
 impl Rounding {
-    /// Every direction.
-    pub const ALL: [Self; 6] = [
+    /// The directions whose result depends on the number alone.
+    pub const DETERMINISTIC: [Self; 6] = [
         Self::TiesToEven,
         Self::TiesToAway,
         Self::TowardZero,
         Self::TowardPositive,
         Self::TowardNegative,
         Self::ToOdd,
+    ];
+
+    /// Every direction.
+    pub const ALL: [Self; 7] = [
+        Self::TiesToEven,
+        Self::TiesToAway,
+        Self::TowardZero,
+        Self::TowardPositive,
+        Self::TowardNegative,
+        Self::ToOdd,
+        Self::Stochastic,
     ];
 
     /// The public name, the same in Python.
@@ -43,6 +57,7 @@ impl Rounding {
             Self::TowardPositive => "toward-positive",
             Self::TowardNegative => "toward-negative",
             Self::ToOdd => "to-odd",
+            Self::Stochastic => "stochastic",
         }
     }
 }

@@ -51,7 +51,7 @@ impl Owned {
 
 fn formats() -> impl Strategy<Value = FloatFormat> {
     let storable: Vec<_> =
-        NAMED.iter().chain([&FLOAT32]).filter(|f| f.bits() <= 16 || f.bits() == 32).copied().collect();
+        NAMED.iter().chain([&FLOAT32]).filter(|f| f.bits() <= 16 || f.bits() == 32).cloned().collect();
     prop::sample::select(storable)
 }
 

@@ -1,6 +1,6 @@
 //! Codes to machine floats, exactly.
 
-use super::{encode::truncates, shape, with_shape};
+use super::{CHUNK, encode::truncates, fits, shape, with_shape};
 use crate::float::{Bits, Code, Float};
 use crate::format::FloatFormat;
 use crate::isa::{Kernel, Level};
@@ -97,7 +97,29 @@ impl<F: Float, C: Code> Kernel for Decode<'_, F, C> {
     }
 }
 
-/// Writes the value of each code of `format` in `src`. Bits above the format's are ignored.
+struct Narrow<'a, F> {
+    src: &'a [f64],
+    dst: &'a mut [F],
+}
+
+impl<F: Float> Kernel for Narrow<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (dst, &src) in self.dst.iter_mut().zip(self.src) {
+            *dst = F::from_f64(src);
+        }
+    }
+}
+
+/// Rounds float64 to `F`, to nearest even.
+pub(super) fn narrow<F: Float>(level: Level, src: &[f64], dst: &mut [F]) {
+    level.run(Narrow { src, dst });
+}
+
+/// Writes the value of each code of `format` in `src`. Bits above the format's are ignored. A number of the
+/// format that is none of `F`'s (only formats that are not named have such) is rounded to nearest even.
 ///
 /// # Panics
 ///
@@ -105,5 +127,15 @@ impl<F: Float, C: Code> Kernel for Decode<'_, F, C> {
 pub fn decode<F: Float, C: Code>(level: Level, format: &FloatFormat, src: &[C], dst: &mut [F]) {
     assert_eq!(src.len(), dst.len(), "source and destination differ in length");
     assert!(C::WIDTH >= format.bits(), "{format} does not fit {} bits", C::WIDTH);
+    if !fits::<F>(format) {
+        // Numbers that are none of F's are rounded to nearest even.
+        let mut wide = [0f64; CHUNK];
+        for (src, dst) in src.chunks(CHUNK).zip(dst.chunks_mut(CHUNK)) {
+            let wide = &mut wide[..src.len()];
+            decode(level, format, src, wide);
+            narrow(level, wide, dst);
+        }
+        return;
+    }
     level.run(Decode { format, src, dst });
 }

@@ -1,9 +1,10 @@
 //! Machine floats to codes, rounded once.
 
-use super::{Conversion, shape, with_shape};
+use super::{CHUNK, Conversion, fits, shape, with_shape};
 use crate::float::{Bits, Code, Float};
 use crate::format::FloatFormat;
 use crate::isa::{Kernel, Level};
+use crate::random::{self, Words};
 use crate::rounding::Rounding;
 use crate::simd::Simd;
 
@@ -14,6 +15,7 @@ pub(super) mod direction {
     /// Toward zero or away from it, by the sign.
     pub const DIRECTED: u8 = 2;
     pub const TO_ODD: u8 = 3;
+    pub const STOCHASTIC: u8 = 4;
 }
 
 /// The loop-invariant numbers of a conversion from `F` to a format.
@@ -25,7 +27,7 @@ pub(super) struct EncodePlan<F: Float> {
     below_half: F::Bits,
     /// The bits that go.
     dropped: F::Bits,
-    /// What takes the exponent field of the machine float, already shifted, to that of the format.
+    /// What takes the exponent field of the machine float to that of the format.
     rebias: F::Bits,
     /// The smallest normal number of the format, as bits of `F`.
     min_normal: F::Bits,
@@ -57,7 +59,7 @@ impl<F: Float> EncodePlan<F> {
             shift,
             below_half: ((F::Bits::ONE << shift) >> 1).minus(F::Bits::ONE),
             dropped: (F::Bits::ONE << shift).minus(F::Bits::ONE),
-            rebias: F::Bits::from_i32(F::BIAS - format.bias) << format.mantissa_bits,
+            rebias: F::Bits::from_i32(F::BIAS - format.bias) << F::MANTISSA_BITS,
             min_normal: F::power_of_two(min_exponent).bits(),
             // Not read where the format's exponent field is F's own; clamped there to stay a normal number.
             magic: F::power_of_two((spacing + F::MANTISSA_BITS as i32).max(1 - F::BIAS)),
@@ -75,9 +77,13 @@ impl<F: Float> EncodePlan<F> {
     }
 }
 
-/// The definition: one machine float to one code.
+/// The definition: one machine float to one code. `word` is read by stochastic rounding only.
 #[inline(always)]
-pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(p: &EncodePlan<F>, x: F) -> u32 {
+pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(
+    p: &EncodePlan<F>,
+    x: F,
+    word: u32,
+) -> u32 {
     let (zero, one) = (F::Bits::ZERO, F::Bits::ONE);
     let bits = x.bits();
     let magnitude = bits & (F::Bits::ONES >> 1);
@@ -85,18 +91,19 @@ pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(p: &Enc
     // For directed rounding: all ones where the magnitude rounds up.
     let away = if negative { p.away_if_negative } else { p.away_if_positive };
 
-    // 1. Normal results. Below the last kept bit add what makes truncation round; a carry runs into the
-    //    exponent, which is what it should do. Then move the exponent field to the format's bias.
-    let kept = magnitude >> p.shift;
+    // 1. Normal results. Move the exponent field to the format's bias; below the last kept bit add what makes
+    //    truncation round. A carry runs into the exponent, which is what it should do.
+    let fields = magnitude.minus(p.rebias);
     let increment = match DIRECTION {
-        // For a format without mantissa the last significand bit is the leading one, hence always one.
+        // E8M0, as in ml_dtypes: the last significand bit is the leading one, hence always odd.
         direction::TIES_TO_EVEN if SHAPE == shape::POWER_OF_TWO => p.below_half.plus(one),
-        direction::TIES_TO_EVEN => p.below_half.plus(kept & one),
+        direction::TIES_TO_EVEN => p.below_half.plus((fields >> p.shift) & one),
         direction::TIES_TO_AWAY => p.below_half.plus(one),
         direction::DIRECTED => p.dropped & away,
+        direction::STOCHASTIC => aligned::<F>(word, p.shift),
         _ => zero,
     };
-    let mut code = (magnitude.plus(increment) >> p.shift).minus(p.rebias);
+    let mut code = fields.plus(increment) >> p.shift;
     if DIRECTION == direction::TO_ODD && magnitude & p.dropped != zero {
         code = code | one;
     }
@@ -107,11 +114,21 @@ pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(p: &Enc
     if SHAPE == shape::POWER_OF_TWO {
         // Code 0 is 2^-127; above it and below 2^-126, to nearest goes up, as in ml_dtypes: there code 0 is
         // taken for a zero, half-way to which lies 2^-127 itself.
-        let up = match DIRECTION {
-            direction::DIRECTED => away != zero,
-            _ => true,
+        let above = magnitude > p.half_spacing.bits();
+        let subnormal = match DIRECTION {
+            direction::DIRECTED if above => one & away,
+            direction::STOCHASTIC if above && F::BIAS == 127 => {
+                // A subnormal float32, 2^-127 (1 + f): f rounds as a mantissa does.
+                let fraction = (magnitude << 1) & p.dropped;
+                fraction.plus(aligned::<F>(word, p.shift)) >> p.shift
+            }
+            direction::STOCHASTIC if above => code,
+            _ if above => one,
+            _ => zero,
         };
-        let subnormal = if up && magnitude > p.half_spacing.bits() { one } else { zero };
+        code = if magnitude < p.min_normal { subnormal } else { code };
+    } else if SHAPE != shape::TRUNCATED && DIRECTION == direction::STOCHASTIC {
+        let subnormal = stochastic_subnormal(p, magnitude, word);
         code = if magnitude < p.min_normal { subnormal } else { code };
     } else if SHAPE != shape::TRUNCATED {
         let exact = F::from_bits_of(magnitude);
@@ -141,7 +158,7 @@ pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(p: &Enc
     //    formats without specials, that itself; so the smaller of the two is right. Directions that round
     //    toward zero stop at the largest finite unless the input was infinite.
     code = match DIRECTION {
-        direction::TIES_TO_EVEN | direction::TIES_TO_AWAY => code.min(p.limit),
+        direction::TIES_TO_EVEN | direction::TIES_TO_AWAY | direction::STOCHASTIC => code.min(p.limit),
         _ => {
             let top = if away != zero { p.limit } else { p.max_code };
             if magnitude == F::INFINITY { p.limit } else { code.min(top) }
@@ -155,6 +172,10 @@ pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(p: &Enc
         return code.low_u32();
     }
     code = if magnitude > F::INFINITY { p.nan } else { code };
+    if SHAPE == shape::UNSIGNED {
+        // Negative numbers have no code either; -0 is zero.
+        return if bits > !(F::Bits::ONES >> 1) { p.nan } else { code }.low_u32();
+    }
     let sign = (bits >> p.sign_shift) & p.sign_bit;
     if SHAPE == shape::UNSIGNED_ZERO {
         let signless = code & p.magnitude_mask == zero;
@@ -162,6 +183,38 @@ pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(p: &Enc
     } else {
         (code ^ sign).low_u32()
     }
+}
+
+/// The top `bits` bits of a word, or the word with zeros below: what it adds below the last of `bits` bits.
+#[inline(always)]
+fn aligned<F: Float>(word: u32, bits: u32) -> F::Bits {
+    let word = F::Bits::from_u32(word);
+    if bits <= 32 { word >> (32 - bits) } else { word << (bits - 32) }
+}
+
+/// A magnitude below the smallest normal number, rounded stochastically to a multiple of the spacing.
+#[inline(always)]
+fn stochastic_subnormal<F: Float>(p: &EncodePlan<F>, magnitude: F::Bits, word: u32) -> F::Bits {
+    let one = F::Bits::ONE;
+    // 1. Significand and exponent field; the field of a subnormal of F counts as 1.
+    let field = magnitude >> F::MANTISSA_BITS;
+    let leading = one << F::MANTISSA_BITS;
+    let significand =
+        (magnitude & leading.minus(one)) | if field == F::Bits::ZERO { F::Bits::ZERO } else { leading };
+    let field = field.max(one);
+    // 2. How many of its bits lie below the spacing: more than `shift`, by as much as it lies lower.
+    let lowest = p.min_normal >> F::MANTISSA_BITS;
+    let below = lowest.minus(field.min(lowest)).low_u32() + p.shift;
+    // 3. Whole multiples, and the first 32 bits of the fraction. The significand has at most MANTISSA_BITS + 1
+    //    bits, so larger shifts than these leave nothing.
+    let whole = significand >> below.min(F::WIDTH - 1);
+    let fraction = if below <= 32 {
+        (significand << (32 - below)).low_u32()
+    } else {
+        (significand >> (below - 32).min(F::WIDTH - 1)).low_u32()
+    };
+    // 4. A carry out of fraction + word rounds up.
+    whole.plus(if fraction > !word { one } else { F::Bits::ZERO })
 }
 
 /// Whether the format has F's own exponent field, so that its subnormals are F's, shortened.
@@ -181,6 +234,10 @@ macro_rules! with_direction {
                 const $direction: u8 = direction::TIES_TO_AWAY;
                 $body
             }
+            Rounding::Stochastic => {
+                const $direction: u8 = direction::STOCHASTIC;
+                $body
+            }
             Rounding::ToOdd => {
                 const $direction: u8 = direction::TO_ODD;
                 $body
@@ -194,8 +251,39 @@ macro_rules! with_direction {
 }
 pub(super) use with_direction;
 
+/// Applies `convert` to each element and its word. Without stochastic rounding no words are made.
+#[inline(always)]
+pub(super) fn with_words<T: Copy, U, const DIRECTION: u8>(
+    words: Words,
+    src: &[T],
+    dst: &mut [U],
+    convert: impl Fn(T, u32) -> U,
+) {
+    if DIRECTION != direction::STOCHASTIC {
+        for (dst, &src) in dst.iter_mut().zip(src) {
+            *dst = convert(src, 0);
+        }
+        return;
+    }
+    let mut buffer = [0; random::BLOCK];
+    let mut done = 0;
+    while done < src.len() {
+        // Blocks begin at multiples of four words; the first may begin before the first element.
+        let position = words.after(done).position;
+        let skip = (position % 4) as usize;
+        random::fill(words.seed, position / 4, &mut buffer);
+        let here = (random::BLOCK - skip).min(src.len() - done);
+        let (src, dst) = (&src[done..done + here], &mut dst[done..done + here]);
+        for ((dst, &src), &word) in dst.iter_mut().zip(src).zip(&buffer[skip..]) {
+            *dst = convert(src, word);
+        }
+        done += here;
+    }
+}
+
 struct Encode<'a, F: Float, C, const SHAPE: u8, const DIRECTION: u8> {
     plan: EncodePlan<F>,
+    words: Words,
     src: &'a [F],
     dst: &'a mut [C],
 }
@@ -207,9 +295,9 @@ impl<F: Float, C: Code, const SHAPE: u8, const DIRECTION: u8> Kernel for Encode<
     fn run<S: Simd>(self, _: S) {
         // A copy on the stack of its own: the stores below cannot alias it, so it stays in registers.
         let plan = self.plan;
-        for (dst, &src) in self.dst.iter_mut().zip(self.src) {
-            *dst = C::truncate(encode_one::<F, SHAPE, DIRECTION>(&plan, src));
-        }
+        with_words::<_, _, DIRECTION>(self.words, self.src, self.dst, |x, word| {
+            C::truncate(encode_one::<F, SHAPE, DIRECTION>(&plan, x, word))
+        });
     }
 }
 
@@ -235,9 +323,20 @@ pub fn encode<F: Float, C: Code>(
         }
         return;
     }
-    let plan = EncodePlan::<F>::new(format, options);
+    if !fits::<F>(format) {
+        // A format with numbers that are none of F's, or subnormal ones: through float64, which has them all.
+        let mut wide = [0f64; CHUNK];
+        for (i, (src, dst)) in src.chunks(CHUNK).zip(dst.chunks_mut(CHUNK)).enumerate() {
+            for (wide, &src) in wide.iter_mut().zip(src) {
+                *wide = src.to_f64();
+            }
+            encode(level, format, options.after(i * CHUNK), &wide[..src.len()], dst);
+        }
+        return;
+    }
+    let (plan, words) = (EncodePlan::<F>::new(format, options), options.words);
     with_shape!(format, truncates::<F>(format), SHAPE => with_direction!(options.rounding, DIRECTION => {
-        level.run(Encode::<F, C, SHAPE, DIRECTION> { plan, src, dst });
+        level.run(Encode::<F, C, SHAPE, DIRECTION> { plan, words, src, dst });
     }));
 }
 

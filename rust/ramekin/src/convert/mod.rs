@@ -14,6 +14,8 @@ pub use encode::encode;
 pub use round::round_to;
 
 pub use crate::float::{Code, Float};
+use crate::format::FloatFormat;
+use crate::random::Words;
 
 /// How a value that is not in the format becomes one that is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -23,7 +25,29 @@ pub struct Conversion {
     /// Whether overflow and infinity give the largest finite number (OCP's saturating conversion) instead of
     /// infinity or NaN.
     pub saturate: bool,
+    /// The words of stochastic rounding: element `i` of the slice takes the word at this place plus `i`.
+    pub words: Words,
 }
+
+impl Conversion {
+    /// The same conversion for a slice that starts `elements` further on.
+    #[must_use]
+    pub fn after(self, elements: usize) -> Self {
+        Self { words: self.words.after(elements), ..self }
+    }
+}
+
+/// Whether every step of a conversion between `F` and the format works in `F`: the format's numbers are numbers
+/// of `F`, subnormals of `F` only where the exponent fields are the same.
+pub(crate) fn fits<F: Float>(format: &FloatFormat) -> bool {
+    format.bias <= F::BIAS
+        && format.mantissa_bits < F::MANTISSA_BITS
+        && (format.max_code() >> format.mantissa_bits) as i32 <= 2 * F::BIAS
+        && format.max_exponent() <= F::BIAS
+}
+
+/// Elements that pass through a buffer at a time where a conversion has two steps.
+const CHUNK: usize = 1024;
 
 /// Expands `$body` with `$shape` bound to the constant of [`shape`] that fits the format, so that each
 /// family of special values gets its own loop.
@@ -34,15 +58,19 @@ macro_rules! with_shape {
                 const $shape: u8 = crate::convert::shape::POWER_OF_TWO;
                 $body
             }
-            crate::format::Zero::Unsigned => {
+            crate::format::Zero::Unsigned if $format.signed => {
                 const $shape: u8 = crate::convert::shape::UNSIGNED_ZERO;
                 $body
             }
-            crate::format::Zero::Signed if $truncated => {
+            _ if !$format.signed => {
+                const $shape: u8 = crate::convert::shape::UNSIGNED;
+                $body
+            }
+            _ if $truncated => {
                 const $shape: u8 = crate::convert::shape::TRUNCATED;
                 $body
             }
-            crate::format::Zero::Signed => {
+            _ => {
                 const $shape: u8 = crate::convert::shape::SIGNED_ZERO;
                 $body
             }
@@ -61,4 +89,6 @@ pub(crate) mod shape {
     pub const UNSIGNED_ZERO: u8 = 2;
     /// No zero, no sign, no mantissa (E8M0).
     pub const POWER_OF_TWO: u8 = 3;
+    /// No sign; one zero.
+    pub const UNSIGNED: u8 = 4;
 }

@@ -1,16 +1,18 @@
 //! Rounding to a format's grid without leaving the machine float: encode and decode in registers.
 
-use super::decode::{DecodePlan, decode_one};
-use super::encode::{EncodePlan, direction, encode_one, truncates, with_direction};
-use super::{Conversion, encode, with_shape};
+use super::decode::{DecodePlan, decode_one, narrow};
+use super::encode::{EncodePlan, direction, encode_one, truncates, with_direction, with_words};
+use super::{CHUNK, Conversion, encode, fits, with_shape};
 use crate::float::Float;
 use crate::format::FloatFormat;
 use crate::isa::{Kernel, Level};
+use crate::random::Words;
 use crate::rounding::Rounding;
 use crate::simd::Simd;
 
 struct RoundTo<'a, F: Float, const SHAPE: u8, const DIRECTION: u8> {
     encode: EncodePlan<F>,
+    words: Words,
     decode: DecodePlan<F>,
     src: &'a [F],
     dst: &'a mut [F],
@@ -22,10 +24,9 @@ impl<F: Float, const SHAPE: u8, const DIRECTION: u8> Kernel for RoundTo<'_, F, S
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let (encode, decode) = (self.encode, self.decode);
-        for (dst, &src) in self.dst.iter_mut().zip(self.src) {
-            let code = encode_one::<F, SHAPE, DIRECTION>(&encode, src);
-            *dst = decode_one::<F, SHAPE>(&decode, code);
-        }
+        with_words::<_, _, DIRECTION>(self.words, self.src, self.dst, |x, word| {
+            decode_one::<F, SHAPE>(&decode, encode_one::<F, SHAPE, DIRECTION>(&encode, x, word))
+        });
     }
 }
 
@@ -42,8 +43,21 @@ pub fn round_to<F: Float>(level: Level, format: &FloatFormat, options: Conversio
         }
         return;
     }
+    if !fits::<F>(format) {
+        let (mut wide, mut rounded) = ([0f64; CHUNK], [0f64; CHUNK]);
+        for (i, (src, dst)) in src.chunks(CHUNK).zip(dst.chunks_mut(CHUNK)).enumerate() {
+            let (wide, rounded) = (&mut wide[..src.len()], &mut rounded[..src.len()]);
+            for (wide, &src) in wide.iter_mut().zip(src) {
+                *wide = src.to_f64();
+            }
+            round_to(level, format, options.after(i * CHUNK), wide, rounded);
+            narrow(level, rounded, dst);
+        }
+        return;
+    }
+    let words = options.words;
     let (plan, back) = (EncodePlan::<F>::new(format, options), DecodePlan::<F>::new(format));
     with_shape!(format, truncates::<F>(format), SHAPE => with_direction!(options.rounding, DIRECTION => {
-        level.run(RoundTo::<F, SHAPE, DIRECTION> { encode: plan, decode: back, src, dst });
+        level.run(RoundTo::<F, SHAPE, DIRECTION> { encode: plan, words, decode: back, src, dst });
     }));
 }

@@ -6,12 +6,15 @@
 
 mod decode;
 mod encode;
+pub mod pack;
 mod round;
+mod source;
 
 pub use decode::decode;
 pub(crate) use decode::{DecodePlan, decode_slice};
 pub use encode::encode;
 pub use round::round_to;
+pub use source::{Exact, encode_codes, encode_integers};
 
 pub use crate::float::{Code, Float};
 use crate::format::FloatFormat;

@@ -306,6 +306,237 @@ class TestArrays:
         np.testing.assert_array_equal(got.view(np.uint8), x.astype(ml_dtypes.float8_e4m3fn).view(np.uint8))
 
 
+class TestSubclasses:
+    """As ``astype`` keeps them."""
+
+    def test_masked_arrays_keep_their_mask(self):
+        x = np.ma.array([[1.0, 2.0], [3.0, 1e9]], np.float32, mask=[[0, 1], [0, 0]])
+        for source in (x, x.T, x[:, ::-1]):
+            got, right = rk.cast(source, np.float16), source.astype(np.float16)
+            assert type(got) is np.ma.MaskedArray
+            np.testing.assert_array_equal(got.mask, right.mask)
+            np.testing.assert_array_equal(got.data, right.data)
+
+    def test_attributes_survive(self):
+        class Tagged(np.ndarray):
+            tag = None
+
+            def __array_finalize__(self, obj):
+                self.tag = getattr(obj, "tag", None)
+
+        x = np.arange(6, dtype=np.float32).view(Tagged)
+        x.tag = "metres"
+        for got in (rk.cast(x, np.float16), rk.cast(x[::2], np.float64), rk.round_to(x, "bfloat16")):
+            assert (type(got), got.tag) == (Tagged, "metres")
+
+    def test_out_is_returned_as_it_is(self):
+        x = np.ma.array([1.0, 2.0], np.float32)
+        out = np.empty(2, np.float16)
+        assert rk.cast(x, np.float16, out=out) is out
+
+
+class TestOut:
+    x = np.random.default_rng(8).standard_normal((5, 7)).astype(np.float32)
+
+    @ids(
+        "make",
+        [
+            lambda: np.zeros((5, 7), np.float16),
+            lambda: np.zeros((7, 5), np.float16).T,
+            lambda: np.zeros((10, 14), np.float16)[::2, ::-2],
+            lambda: np.zeros((5, 7), ">f2").astype("<f2"),
+        ],
+        ids=["c", "fortran", "strided", "fresh"],
+    )
+    def test_any_layout(self, make):
+        out = make()
+        assert rk.cast(self.x, "float16", out=out) is out
+        np.testing.assert_array_equal(out, self.x.astype(np.float16))
+        np.testing.assert_array_equal(rk.cast(self.x.T, "float16", out=out.T), self.x.T.astype(np.float16))
+
+    def test_every_function(self):
+        codes = rk.encode(self.x, "float8_e5m2", out=np.zeros((5, 7), np.uint8))
+        np.testing.assert_array_equal(codes, rk.encode(self.x, "float8_e5m2"))
+        values = rk.decode(codes, "float8_e5m2", out=np.zeros((5, 7), np.float32))
+        np.testing.assert_array_equal(values, rk.round_to(self.x, "float8_e5m2"))
+        small = codes.view(rk.float8_e5m2.dtype)
+        wide = rk.cast(small, np.float64, out=np.zeros((5, 7)))
+        np.testing.assert_array_equal(wide, values)
+        np.testing.assert_array_equal(rk.cast([1, 2], np.float64, out=np.zeros(2)), [1, 2])
+
+    def test_overlap(self):
+        right = rk.round_to(self.x, "float8_e4m3fn")
+        same = self.x.copy()
+        rk.round_to(same, "float8_e4m3fn", out=same)
+        np.testing.assert_array_equal(same, right)
+        memory = np.zeros(36, np.float32)
+        memory[:35] = self.x.ravel()
+        rk.round_to(memory[:35], "float8_e4m3fn", out=memory[1:])
+        np.testing.assert_array_equal(memory[1:], right.ravel())
+        narrow = self.x.copy()
+        target = narrow.view(np.float16)[:, 1::2]
+        rk.cast(narrow, "float16", out=target)
+        np.testing.assert_array_equal(target, self.x.astype(np.float16))
+
+    def test_refusals(self):
+        with pytest.raises(TypeError, match="out has dtype float32, the result float16"):
+            rk.cast(self.x, "float16", out=np.zeros((5, 7), np.float32))
+        with pytest.raises(ValueError, match=r"out has shape \(7, 5\), the result \(5, 7\)"):
+            rk.cast(self.x, "float16", out=np.zeros((7, 5), np.float16))
+        with pytest.raises(TypeError, match="out must be an array, not list"):
+            rk.cast(self.x, "float16", out=[0.0])
+        out = np.zeros((5, 7), np.float16)
+        out.flags.writeable = False
+        with pytest.raises(ValueError, match="out is read-only"):
+            rk.cast(self.x, "float16", out=out)
+
+
+class TestStochastic:
+    @ids(
+        "fmt", [rk.float8_e4m3fn, rk.float8_e5m2, rk.bfloat16, rk.float4_e2m1fn, rk.float8_e4m3fnuz], ids=str
+    )
+    @ids("dtype", [np.float32, np.float64])
+    def test_unbiased(self, fmt, dtype):
+        """Mean error over 10^7 draws within 4 standard errors, in every range."""
+        step = fmt.smallest_subnormal
+        # Normal, negative, subnormal, between zero and the smallest number, just above a power of two.
+        for value in (1.09375 + 0.3 * fmt.eps, -1.7, 0.3 * step, -2.6 * step, 1 + 2.0**-20):
+            value = dtype(value)
+            draws = rk.cast(np.full(1_000_000, value, dtype), fmt, rounding="stochastic", seed=11).astype(
+                dtype
+            )
+            draws = draws.astype(np.float64)
+            low, high = np.unique(draws)[[0, -1]]
+            assert low <= value <= high
+            share = (float(value) - low) / (high - low) if high > low else 0.0
+            sigma = (high - low) * (share * (1 - share) / draws.size) ** 0.5
+            assert abs(draws.mean() - float(value)) <= 4 * sigma + 2.0**-32 * (high - low)
+
+    def test_ten_million_draws(self):
+        rng = np.random.default_rng(0)
+        x = (rng.standard_normal(10_000_000) * 2.0 ** rng.integers(-14, 7, 10_000_000)).astype(np.float32)
+        fmt = rk.float8_e4m3fn
+        for threads in (1, 2, 3):
+            rk.set_num_threads(threads)
+            drawn = rk.cast(x, fmt, rounding="stochastic", seed=5)
+            if threads == 1:
+                first = drawn
+            np.testing.assert_array_equal(drawn.view(np.uint8), first.view(np.uint8))
+        exact = x.astype(np.float64)
+        low = rk.cast(x, fmt, rounding="toward-negative").astype(np.float64)
+        high = rk.cast(x, fmt, rounding="toward-positive").astype(np.float64)
+        step = high - low
+        share = np.divide(exact - low, step, out=np.zeros_like(step), where=step > 0)
+        error = np.divide(first.astype(np.float64) - exact, step, out=np.zeros_like(step), where=step > 0)
+        for part in (slice(None), np.abs(exact) < 2.0**-6, exact < 0):
+            sigma = np.sqrt((share[part] * (1 - share[part])).sum())
+            assert abs(error[part].sum()) <= 4 * sigma
+
+    def test_seed_and_position_decide(self):
+        x = np.random.default_rng(9).standard_normal((300, 70)).astype(np.float32)
+        draw = functools.partial(rk.cast, dtype="float8_e5m2", rounding="stochastic")
+        whole = draw(x, seed=3).view(np.uint8)
+        np.testing.assert_array_equal(draw(x, seed=3).view(np.uint8), whole)
+        assert (draw(x, seed=4).view(np.uint8) != whole).any()
+        # The memory order does not matter: elements are numbered in C order.
+        np.testing.assert_array_equal(draw(np.asfortranarray(x), seed=3).view(np.uint8), whole)
+        np.testing.assert_array_equal(draw(x[::-1][::-1], seed=3).view(np.uint8), whole)
+        np.testing.assert_array_equal(draw(x.astype(np.float64), seed=3).view(np.uint8), whole)
+        np.testing.assert_array_equal(draw(x[:2], seed=3).view(np.uint8), whole[:2])
+        assert (draw(x).view(np.uint8) != draw(x).view(np.uint8)).any()
+
+    def test_exact_numbers_stay(self):
+        codes = np.arange(256, dtype=np.uint8)
+        values = rk.decode(codes, "float8_e4m3fn")
+        got = rk.encode(values, "float8_e4m3fn", rounding="stochastic", seed=1)
+        np.testing.assert_array_equal(got, codes)
+
+    @ids("seed", [-1, 1 << 64])
+    def test_wrong_seeds(self, seed):
+        with pytest.raises(ValueError, match=r"0 to 2\*\*64 - 1"):
+            rk.cast([1.0], "float16", rounding="stochastic", seed=seed)
+        with pytest.raises(TypeError):
+            rk.cast([1.0], "float16", rounding="stochastic", seed=1.5)
+
+
+GFLOAT_MODES = {
+    "ties-to-even": "TiesToEven",
+    "ties-to-away": "TiesToAway",
+    "toward-zero": "TowardZero",
+    "toward-positive": "TowardPositive",
+    "toward-negative": "TowardNegative",
+}
+
+
+def p3109_formats():
+    for k in range(3, 9):
+        for p in range(1, k + 1):
+            for signed in (True, False):
+                for extended in (True, False):
+                    if p < k + (not signed):
+                        yield k, p, signed, extended
+
+
+class TestAgainstGfloat:
+    """gfloat rounds one number at a time in float64 arithmetic; it knows every P3109 format."""
+
+    @staticmethod
+    def sample(fmt):
+        values = rk.decode(np.arange(1 << fmt.bits, dtype=np.uint16).astype(fmt.code_dtype), fmt, np.float64)
+        values = np.unique(values[np.isfinite(values) & (values >= 0)])
+        middles = (values[:-1] + values[1:]) / 2
+        past = [values[-1] * 1.01, values[-1] * 4, np.inf, np.nan]
+        thin = middles[:: max(1, len(middles) // 24)]
+        # One float32 step: at a float64 step below a tie gfloat's own sum, in float64, rounds up to the tie.
+        near = [np.nextafter(thin.astype(np.float32), np.float32(to)) for to in (0, np.inf)]
+        points = [values[:: max(1, len(values) // 24)], thin, *near]
+        return np.concatenate([*points, past, values[-3:], middles[-2:], values[:3] / 3])
+
+    @staticmethod
+    def check(fmt, theirs, gfloat):
+        x = TestAgainstGfloat.sample(fmt)
+        if fmt.signed:
+            x = np.concatenate([x, -x])
+        for rounding, name in GFLOAT_MODES.items():
+            mode = gfloat.RoundMode[name]
+            for saturate in (False, True):
+                got = rk.round_to(x, fmt, rounding=rounding, saturate=saturate)
+                right = np.array([gfloat.round_float(theirs, v, mode, saturate) for v in x.tolist()])
+                np.testing.assert_array_equal(got, right, err_msg=f"{fmt} {rounding} {saturate}")
+                codes = rk.encode(x, fmt, rounding=rounding, saturate=saturate)
+                for v, code in zip(right[:20].tolist(), codes[:20].tolist(), strict=True):
+                    decoded = gfloat.decode_float(theirs, code).fval
+                    assert decoded == v or (np.isnan(decoded) and np.isnan(v))
+
+    @ids(("k", "p", "signed", "extended"), list(p3109_formats()))
+    def test_p3109(self, k, p, signed, extended):
+        gfloat = pytest.importorskip("gfloat")
+        formats = pytest.importorskip("gfloat.formats")
+        theirs = formats.format_info_p3109(
+            k,
+            p,
+            gfloat.Signedness.Signed if signed else gfloat.Signedness.Unsigned,
+            gfloat.Domain.Extended if extended else gfloat.Domain.Finite,
+        )
+        fmt = rk.p3109(k, p, signed=signed, extended=extended)
+        assert fmt.bias == theirs.bias
+        self.check(fmt, theirs, gfloat)
+
+    @ids(
+        ("name", "theirs"),
+        [
+            ("float16", "binary16"),
+            ("bfloat16", "bfloat16"),
+            ("float8_e4m3fn", "ocp_e4m3"),
+            ("float8_e5m2", "ocp_e5m2"),
+        ],
+    )
+    def test_named(self, name, theirs):
+        gfloat = pytest.importorskip("gfloat")
+        formats = pytest.importorskip("gfloat.formats")
+        self.check(as_format(name), getattr(formats, f"format_info_{theirs}"), gfloat)
+
+
 class TestRefusals:
     @ids("function", [rk.cast, rk.encode])
     @ids(

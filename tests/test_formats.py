@@ -132,6 +132,67 @@ def test_tfloat32_has_no_dtype_and_says_what_to_use():
         rk.cast([1.0], rk.tfloat32)
 
 
-def test_formats_are_looked_up_not_made():
-    with pytest.raises(TypeError, match="by name"):
-        rk.FloatFormat("float8_e4m3fn", None)
+def custom(**numbers):
+    return rk.FloatFormat("e4m6", **{"exponent_bits": 4, "mantissa_bits": 6, **numbers})
+
+
+def test_a_format_made_from_numbers():
+    fmt = custom()
+    assert (fmt.name, fmt.bits, fmt.bias, fmt.has_infinity, fmt.has_nan) == ("e4m6", 11, 7, True, True)
+    assert fmt.max == (2 - 2.0**-6) * 2.0**7
+    assert (fmt.smallest_normal, fmt.smallest_subnormal, fmt.eps) == (2.0**-6, 2.0**-12, 2.0**-6)
+    assert not fmt.has_dtype
+    assert pickle.loads(pickle.dumps(fmt)) == fmt == custom()
+    assert hash(fmt) == hash(custom())
+    assert fmt != custom(bias=8)
+    assert rk.finfo(fmt).nmant == 6
+    finite = custom(has_infinity=False)
+    assert (finite.has_nan, finite.max) == (False, (2 - 2.0**-6) * 2.0**8)
+    assert custom(has_negative_zero=False, has_infinity=False).has_nan
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"exponent_bits": 0},
+        {"exponent_bits": 10},
+        {"exponent_bits": -1},
+        {"mantissa_bits": 12},
+        {"mantissa_bits": 1 << 40},
+        {"bias": -1},
+        {"bias": 1024},
+        {"high_nans": 1 << 10},
+        {"high_nans": -1},
+        {"exponent_bits": 11, "mantissa_bits": 4, "bias": 0},
+    ],
+)
+def test_numbers_that_make_no_format(numbers):
+    with pytest.raises(ValueError, match="e4m6"):
+        custom(**numbers)
+
+
+def test_numbers_of_a_wrong_type():
+    with pytest.raises(TypeError):
+        custom(exponent_bits=4.5)
+    with pytest.raises(TypeError):
+        rk.FloatFormat("e4m6")
+
+
+def test_p3109_names_and_facts():
+    fmt = rk.p3109(8, 3)
+    assert (fmt.name, fmt.bias, fmt.has_infinity, fmt.has_negative_zero) == ("p3109_k8p3se", 16, True, False)
+    assert rk.p3109(8, 3, extended=False).max == 57344.0
+    assert fmt.max == 49152.0
+    unsigned = rk.p3109(8, 3, signed=False)
+    assert (unsigned.signed, unsigned.bias, unsigned.has_infinity, unsigned.has_nan) == (
+        False,
+        32,
+        True,
+        True,
+    )
+
+
+@pytest.mark.parametrize(("k", "p"), [(8, 8), (1, 1), (17, 3), (8, 0), (-1, 2), (16, 1), (10**30, 3)])
+def test_p3109_formats_that_are_none(k, p):
+    with pytest.raises(ValueError, match="accepted"):
+        rk.p3109(k, p)

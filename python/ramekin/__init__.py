@@ -28,9 +28,11 @@ from ramekin.formats import (
     float8_e8m0fnu,
     float16,
     formats,
+    p3109,
     tfloat32,
 )
 from ramekin.linalg import matmul
+from ramekin.packing import pack, unpack
 from ramekin.system import get_num_threads, isa, set_num_threads
 from ramekin.trainer import Trainer
 
@@ -63,7 +65,10 @@ __all__ = [
     "matmul",
     "nn",
     "optim",
+    "p3109",
+    "pack",
     "round_to",
     "set_num_threads",
     "tfloat32",
+    "unpack",
 ]

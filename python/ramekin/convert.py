@@ -1,8 +1,15 @@
-"""Conversion of arrays to, from and onto the grid of a format."""
+"""Conversion of arrays to, from and onto the grid of a format.
+
+Each function checks its arguments, brings its array into one piece of memory, and lets the core work through
+it.
+"""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+import operator
+import secrets
+from typing import Any, SupportsIndex, TypeAlias
+from typing import cast as typing_cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -17,6 +24,9 @@ _Array: TypeAlias = NDArray[Any]
 _FLOAT32 = np.dtype(np.float32)
 _FLOAT64 = np.dtype(np.float64)
 
+# What the core reads as it is, by native dtype.
+_NUMBERS = frozenset(np.dtype(code) for code in ("f4", "f8", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"))
+
 
 def cast(
     x: ArrayLike,
@@ -24,6 +34,8 @@ def cast(
     *,
     rounding: str = "ties-to-even",
     saturate: bool = False,
+    seed: SupportsIndex | None = None,
+    out: _Array | None = None,
 ) -> _Array:
     """Convert an array to a format, rounding each element once from its exact value.
 
@@ -35,31 +47,44 @@ def cast(
         A format that has a NumPy dtype, or float64.
     rounding : str, default "ties-to-even"
         "ties-to-even", "ties-to-away", "toward-zero", "toward-positive", "toward-negative" (IEEE 754-2019,
-        section 4.3) or "to-odd" (Boldo and Melquiond, 2008).
+        section 4.3), "to-odd" (Boldo and Melquiond, 2008) or "stochastic": away from zero with a probability
+        equal to the fractional distance from the neighbour toward zero.
     saturate : bool, default False
         Whether overflow and infinity give the largest finite number (the saturating conversion of OCP's 8-bit
         specification) instead of infinity, or NaN in formats without infinity. Overflow is judged after
         rounding. Formats without either always saturate.
+    seed : int, optional
+        For stochastic rounding: the 64-bit key of Philox4x32-10 (Salmon et al., 2011). The element at
+        index i, in C order, takes word ``i mod 4`` of block ``i div 4``, so results depend on seed and
+        position alone. Fresh entropy if not given.
+    out : ndarray, optional
+        Where to put the result: of `x`'s shape and the format's dtype, any memory layout. It may overlap `x`.
 
     Returns
     -------
     ndarray
-        Of `x`'s shape and memory order, with the format's dtype. NaN gives the canonical quiet NaN of the
-        same sign. From float32 and with the defaults the bits are those of ``x.astype(dtype)`` with
-        ``ml_dtypes``.
+        `out`, or a new array of `x`'s shape, memory order and subclass, with the format's dtype. NaN gives
+        the canonical quiet NaN of the same sign. From float32 and with the defaults the bits are those of
+        ``x.astype(dtype)`` with ``ml_dtypes``.
 
     Raises
     ------
     TypeError
-        If `x` is complex, object, text or dates, or `dtype` is no format with a NumPy dtype.
+        If `x` is complex, object, text or dates, `dtype` is no format with a NumPy dtype, or `out` is no
+        array of it.
     ValueError
-        If a name is unknown.
+        If a name is unknown, the seed is no 64-bit number, or `out` has another shape or is read-only.
     """
-    if not isinstance(dtype, (FloatFormat, str)) and dtype is not None and np.dtype(dtype) == _FLOAT64:
-        return _exact(x, "cast").astype(_FLOAT64, copy=True)
-    fmt = as_format(dtype)
-    target = fmt.dtype
-    return _encode(_exact(x, "cast"), fmt, rounding, saturate).view(target)
+    fmt = dtype if type(dtype) is FloatFormat else _target(dtype)
+    if out is None and seed is None and rounding != "stochastic" and fmt is not None:
+        quick = _native.cast_small(x, fmt, rounding, saturate)
+        if quick is not None:
+            return quick
+    array = _numbers(x, "cast")
+    key = _key(rounding, seed)
+    if fmt is None:
+        return _to_float64(array, rounding, out)
+    return _encode(array, fmt, fmt.dtype, rounding, saturate, key, out)
 
 
 def encode(
@@ -68,6 +93,8 @@ def encode(
     *,
     rounding: str = "ties-to-even",
     saturate: bool = False,
+    seed: SupportsIndex | None = None,
+    out: _Array | None = None,
 ) -> _Array:
     """Convert an array to the raw codes of any format, those without a NumPy dtype included.
 
@@ -77,8 +104,10 @@ def encode(
         As for :func:`cast`.
     format : FloatFormat, str, dtype or scalar type
         The format.
-    rounding, saturate
+    rounding, saturate, seed
         As for :func:`cast`.
+    out : ndarray of the codes' integers, optional
+        Where to put them.
 
     Returns
     -------
@@ -90,46 +119,56 @@ def encode(
     TypeError, ValueError
         As :func:`cast`.
     """
-    return _encode(_exact(x, "encode"), as_format(format), rounding, saturate)
+    fmt = as_format(format)
+    return _encode(_numbers(x, "encode"), fmt, fmt.code_dtype, rounding, saturate, _key(rounding, seed), out)
 
 
-def decode(codes: ArrayLike, format: FormatLike, dtype: DTypeLike = np.float32) -> _Array:
-    """Give the exact values of raw codes.
+def decode(
+    codes: ArrayLike,
+    format: FormatLike,
+    dtype: DTypeLike = np.float32,
+    *,
+    out: _Array | None = None,
+) -> _Array:
+    """Give the values of raw codes.
 
     Parameters
     ----------
     codes : array_like of integers
-        Codes of `format`. In integers wider than a code, the bits above it are ignored, as ``ml_dtypes``
-        ignores them, as long as the integer is the one that :func:`encode` gives.
+        Codes of `format`. In the integers that :func:`encode` gives, bits above a code are ignored, as
+        ``ml_dtypes`` ignores them.
     format : FloatFormat, str, dtype or scalar type
         The format.
     dtype : dtype, default float32
-        float32 or float64.
+        float32 or float64. Both hold every number of the named formats exactly; a number of another format
+        that is no float32 is rounded to nearest even there.
+    out : ndarray of `dtype`, optional
+        Where to put the values.
 
     Returns
     -------
     ndarray
-        Of `codes`' shape and memory order.
+        `out`, or a new array of `codes`' shape and memory order.
 
     Raises
     ------
     TypeError
-        If `codes` are no integers or `dtype` is neither float32 nor float64.
+        If `codes` are no integers, `dtype` is neither float32 nor float64, or `out` is not of it.
     ValueError
-        If a code does not fit the integer that holds one, or a name is unknown.
+        If a code does not fit the integer that holds one, a name is unknown, or `out` does not fit.
     """
     fmt = as_format(format)
-    out_dtype = np.dtype(dtype)
-    if out_dtype not in (_FLOAT32, _FLOAT64):
-        raise TypeError(f"decode gives float32 or float64, not {out_dtype}")
-    array = np.asarray(codes)
+    target = np.dtype(dtype)
+    if target not in (_FLOAT32, _FLOAT64):
+        raise TypeError(f"decode gives float32 or float64, not {target}")
+    array = np.asanyarray(codes)
     if array.dtype.kind not in "ui":
         raise TypeError(f"codes are integers, not {array.dtype}")
     if array.dtype != fmt.code_dtype:
-        if array.size and (array.min() < 0 or array.max() >> fmt.bits):
+        if array.size and (array.min() < 0 or int(array.max()) >> fmt.bits):
             raise ValueError(f"a code of {fmt} lies between 0 and {(1 << fmt.bits) - 1}")
         array = array.astype(fmt.code_dtype)
-    return _decode(array, fmt, out_dtype)
+    return _decode(array, fmt, target, out)
 
 
 def round_to(
@@ -138,6 +177,8 @@ def round_to(
     *,
     rounding: str = "ties-to-even",
     saturate: bool = False,
+    seed: SupportsIndex | None = None,
+    out: _Array | None = None,
 ) -> _Array:
     """Round an array to the numbers of a format and keep its dtype ("fake quantisation").
 
@@ -147,8 +188,10 @@ def round_to(
         What to round.
     format : FloatFormat, str, dtype or scalar type
         The format, tfloat32 included.
-    rounding, saturate
+    rounding, saturate, seed
         As for :func:`cast`.
+    out : ndarray of `x`'s dtype, optional
+        Where to put the result; may be `x` itself.
 
     Returns
     -------
@@ -160,70 +203,163 @@ def round_to(
     TypeError
         If `x` is neither float32 nor float64.
     ValueError
-        If a name is unknown.
+        As :func:`cast`.
     """
-    array = np.asarray(x)
-    if array.dtype.newbyteorder("=") not in (_FLOAT32, _FLOAT64):
-        raise TypeError(f"round_to takes float32 or float64, not {array.dtype}; cast converts other types")
-    source = _packed(array)
-    out = np.empty_like(source)
-    _native.round_to(_flat(source), _flat(out), as_format(format)._native, rounding, saturate)
-    return out
-
-
-def _packed(array: _Array) -> _Array:
-    """Return the array without gaps, in native byte order, keeping the order of its axes in memory."""
-    native = array.astype(array.dtype.newbyteorder("="), order="K", copy=False)
-    flags = native.flags
-    return native if flags.c_contiguous or flags.f_contiguous else native.copy(order="K")
-
-
-def _flat(packed: _Array) -> _Array:
-    """Return the elements of a packed array as they lie in memory, without a copy."""
-    return packed.ravel(order="K")
-
-
-def _encode(source: _Array, fmt: FloatFormat, rounding: str, saturate: bool) -> _Array:
-    codes = np.empty_like(source, dtype=fmt.code_dtype)
-    _native.encode(_flat(source), _flat(codes), fmt._native, rounding, saturate)
-    return codes
-
-
-def _decode(codes: _Array, fmt: FloatFormat, dtype: np.dtype[Any]) -> _Array:
-    source = _packed(codes)
-    out = np.empty_like(source, dtype=dtype)
-    _native.decode(_flat(source), _flat(out), fmt._native)
-    return out
-
-
-def _exact(x: ArrayLike, function: str) -> _Array:
-    """Return float32 or float64 numbers that round to any format as the exact values of `x` do."""
-    array = np.asarray(x)
+    fmt = as_format(format)
+    array = np.asanyarray(x)
     dtype = array.dtype.newbyteorder("=")
-    if dtype in (_FLOAT32, _FLOAT64):
-        return _packed(array)
-    fmt = format_of(dtype)
-    if fmt is not None:
-        codes = _packed(array.astype(dtype, order="K", copy=False)).view(fmt.code_dtype)
-        return _decode(codes, fmt, _FLOAT32)
-    if dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize <= 4):
-        return _packed(array.astype(_FLOAT64))
-    if dtype.kind in "iu":
-        return _packed(_int64_to_odd(array))
-    raise TypeError(
-        f"{function} takes real numbers (floats up to float64, integers, bool), not {array.dtype}"
-    )
+    if dtype not in (_FLOAT32, _FLOAT64):
+        raise TypeError(f"round_to takes float32 or float64, not {array.dtype}; cast converts other types")
+    key = _key(rounding, seed)
+    source = _in_one_piece(array, c_order=rounding == "stochastic")
+    result, place = _destination(source, array, dtype, out)
+    _native.round_to(_flat(source), _flat(place), fmt, rounding, saturate, key)
+    return _delivered(result, place)
 
 
-def _int64_to_odd(array: _Array) -> _Array:
-    """Convert 64-bit integers to float64, rounded to odd, so that the rounding to come is as good as one.
+def _target(dtype: FormatLike) -> FloatFormat | None:
+    """Return the format that is meant, or None for float64, which is no small format but may be cast to."""
+    if not isinstance(dtype, (FloatFormat, str)) and dtype is not None:
+        try:
+            if np.dtype(dtype) == _FLOAT64:
+                return None
+        except TypeError:
+            pass  # as_format says what is accepted
+    elif dtype == "float64":
+        return None
+    return as_format(dtype)
 
-    Eleven bits go where the magnitude has more than float64's 53; if any was set, the last bit kept becomes
-    one (Boldo and Melquiond, 2008: two bits more than the target's precision are enough).
+
+def _key(rounding: str, seed: SupportsIndex | None) -> int:
+    """Return the 64 bits that stochastic rounding starts from."""
+    if seed is None:
+        return secrets.randbits(64) if rounding == "stochastic" else 0
+    key = operator.index(seed)
+    if not 0 <= key < 1 << 64:
+        raise ValueError(f"seed {key}; accepted: 0 to 2**64 - 1")
+    return key
+
+
+def _numbers(x: ArrayLike, function: str) -> _Array:
+    """Return `x` as an array of real numbers, in native byte order unless it is a small format's."""
+    array = np.asanyarray(x)
+    dtype = array.dtype
+    if dtype in _NUMBERS or format_of(dtype) is not None:
+        return array
+    if dtype.kind == "b":
+        return array.view(np.uint8)
+    native = dtype.newbyteorder("=")
+    if native in _NUMBERS:
+        return array.astype(native, order="K")
+    raise TypeError(f"{function} takes real numbers (floats up to float64, integers, bool), not {dtype}")
+
+
+def _in_one_piece(array: _Array, c_order: bool) -> _Array:
+    """Return the elements without gaps, aligned and in native byte order.
+
+    The order of the axes in memory is kept, unless elements are numbered (by stochastic rounding), which is
+    in C order.
     """
-    negative = array < 0
-    magnitude = np.where(negative, np.negative(array.view(np.uint64)), array.astype(np.uint64))
-    kept = (magnitude >> np.uint64(11)) | ((magnitude & np.uint64(2047)) != 0)
-    wide = magnitude >> np.uint64(53) != 0
-    value = np.where(wide, kept.astype(_FLOAT64) * 2048.0, magnitude.astype(_FLOAT64))
-    return np.where(negative, -value, value)
+    flags = array.flags
+    whole = flags.c_contiguous or (not c_order and (flags.f_contiguous or _is_dense(array)))
+    if whole and flags.aligned and array.dtype.isnative:
+        return array
+    plain = array.view(np.ndarray)
+    return plain.astype(array.dtype.newbyteorder("="), order="C" if c_order else "K", copy=True)
+
+
+def _is_dense(array: _Array) -> bool:
+    """Tell whether the elements fill their memory in some order of the axes, none backwards."""
+    expected = array.itemsize
+    for stride, length in sorted(zip(array.strides, array.shape, strict=True)):
+        if length != 1:
+            if stride != expected:
+                return False
+            expected *= length
+    return True
+
+
+def _flat(array: _Array) -> _Array:
+    """Return the elements as they lie in memory, without a copy and as a plain array."""
+    return array.view(np.ndarray).ravel(order="K")
+
+
+def _destination(
+    source: _Array, like: _Array, dtype: np.dtype[Any], out: _Array | None
+) -> tuple[_Array, _Array]:
+    """Return the array to deliver and the one to work in, which lies in memory as `source` does.
+
+    The two are the same unless `out` lies otherwise or overlaps the source.
+    """
+    if out is None:
+        place = np.empty_like(source, dtype=dtype, subok=False)
+        return _dressed(place, like), place
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an array, not {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"out has dtype {out.dtype}, the result {dtype}")
+    if out.shape != like.shape:
+        raise ValueError(f"out has shape {out.shape}, the result {like.shape}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    factor = source.itemsize
+    same_order = [s * out.itemsize for s in source.strides] == [s * factor for s in out.strides]
+    if same_order and out.flags.aligned and not np.may_share_memory(out, source):
+        return out, out.view(np.ndarray)
+    return out, np.empty_like(source, dtype=dtype, subok=False)
+
+
+def _dressed(result: _Array, like: _Array) -> _Array:
+    """Return the result as the subclass that `like` is, as ``astype`` would."""
+    if type(like) is np.ndarray:
+        return result
+    dressed = result.view(type(like))
+    dressed.__array_finalize__(like)
+    return dressed
+
+
+def _delivered(result: _Array, place: _Array) -> _Array:
+    if not np.may_share_memory(result, place):
+        # Codes and not numbers, so that no cast looks at them.
+        result.view(np.ndarray)[...] = place
+    return result
+
+
+def _encode(
+    array: _Array,
+    fmt: FloatFormat,
+    dtype: np.dtype[Any],
+    rounding: str,
+    saturate: bool,
+    key: int,
+    out: _Array | None,
+) -> _Array:
+    source = _in_one_piece(array, c_order=rounding == "stochastic")
+    source_format = None
+    flat = _flat(source)
+    if source.dtype not in _NUMBERS:
+        source_format = format_of(source.dtype)
+        flat = flat.view(typing_cast(FloatFormat, source_format).code_dtype)
+    result, place = _destination(source, array, dtype, out)
+    codes = _flat(place).view(fmt.code_dtype)
+    _native.encode(flat, source_format, codes, fmt, rounding, saturate, key)
+    return _delivered(result, place)
+
+
+def _decode(codes: _Array, fmt: FloatFormat, dtype: np.dtype[Any], out: _Array | None) -> _Array:
+    source = _in_one_piece(codes, c_order=False)
+    result, place = _destination(source, codes, dtype, out)
+    _native.decode(_flat(source), _flat(place), fmt)
+    return _delivered(result, place)
+
+
+def _to_float64(array: _Array, rounding: str, out: _Array | None) -> _Array:
+    """Convert to float64, which only 64-bit integers may not fit: NumPy rounds those to nearest even."""
+    fmt = format_of(array.dtype)
+    if fmt is not None and fmt.bits < 32:
+        return _decode(array.view(fmt.code_dtype), fmt, _FLOAT64, out)
+    if array.dtype.kind in "ui" and array.itemsize == 8 and rounding != "ties-to-even":
+        raise ValueError(f"64-bit integers become float64 by ties-to-even only, not {rounding}")
+    result, place = _destination(_in_one_piece(array, c_order=False), array, _FLOAT64, out)
+    np.copyto(place, array, casting="unsafe")
+    return _delivered(result, place)

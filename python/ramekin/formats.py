@@ -5,6 +5,8 @@ A :class:`FloatFormat` is a set of numbers that the compiled core holds; every c
 
 from __future__ import annotations
 
+import math
+import operator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,82 +16,95 @@ from numpy.typing import DTypeLike
 
 from ramekin import _native
 
-__all__ = ["FloatFormat", "FormatInfo", "FormatLike", "as_format", "finfo", "format_of", "formats"]
+__all__ = ["FloatFormat", "FormatInfo", "FormatLike", "as_format", "finfo", "format_of", "formats", "p3109"]
 
 
-class FloatFormat:
+class FloatFormat(_native.Format):
     """A binary floating-point format.
 
     The named formats are attributes of the package (``rk.float8_e4m3fn``); every function that takes a format
-    takes its name or its NumPy dtype as well. NumPy takes a format wherever it takes a dtype:
-    ``np.zeros(3, rk.bfloat16)``.
+    takes its name or its NumPy dtype as well. NumPy takes a named format wherever it takes a dtype:
+    ``np.zeros(3, rk.bfloat16)``. Any other format of up to 16 bits is made here, or by :func:`p3109`; it
+    lives as codes (:func:`~ramekin.encode`) or on the grid of float32 (:func:`~ramekin.round_to`).
 
     A code is, from the top, a sign bit if the format is signed, the exponent field and the mantissa field;
     the topmost codes of each sign are infinity and NaNs where the format has them.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    exponent_bits, mantissa_bits : int
+        Widths of the fields; the leading significand bit is not counted.
+    bias : int, optional
+        What is taken from the exponent field to get the exponent, 0 to 1023; ``2**(exponent_bits - 1) - 1``
+        if not given.
+    signed : bool, default True
+        Whether the top bit is a sign. In an unsigned format negative numbers become NaN (0 without one).
+    has_infinity : bool, default True
+        Whether the code after the largest finite number is infinity.
+    high_nans : int, optional
+        How many codes at the top of each sign are NaN; if not given, what IEEE 754 has beside an infinity,
+        ``2**mantissa_bits - 1``, and none without.
+    has_negative_zero : bool, default True
+        Whether the code of -0 is -0. If not, and there are no high NaNs, it is the format's NaN.
+
+    Raises
+    ------
+    ValueError
+        If the format would have more than 16 bits, no finite numbers, or numbers that are no float64.
+
+    Attributes
+    ----------
+    name : str
+        The name, as in ``ml_dtypes`` where that has the format.
+    bits, exponent_bits, mantissa_bits : int
+        Widths of a code and of its fields.
+    bias : int
+        The exponent bias.
+    signed, has_infinity, has_nan, has_zero, has_negative_zero : bool
+        Whether it has a sign and which special values.
+    max_code : int
+        The code of the largest finite number.
     """
 
-    __slots__ = ("_dtype", "_native")
+    __slots__ = ()
 
-    def __init__(self, native: _native.Format, dtype: np.dtype[Any] | None) -> None:
-        if not isinstance(native, _native.Format):
-            raise TypeError(f"formats are looked up by name, not made from {type(native).__name__}")
-        self._native = native
-        self._dtype = dtype
+    def __new__(
+        cls,
+        name: str,
+        *,
+        exponent_bits: int,
+        mantissa_bits: int,
+        bias: int | None = None,
+        signed: bool = True,
+        has_infinity: bool = True,
+        high_nans: int | None = None,
+        has_negative_zero: bool = True,
+    ) -> FloatFormat:
+        """Make a format from numbers."""
+        widths = {"exponent_bits": exponent_bits, "mantissa_bits": mantissa_bits}
+        optional = {"bias": bias, "high_nans": high_nans}
+        for key, number in {**widths, **{k: v for k, v in optional.items() if v is not None}}.items():
+            if not 0 <= operator.index(number) < 1 << 16:
+                raise ValueError(f"{name}: {key} is {number}, which no format of up to 16 bits has")
+        if bias is None:
+            bias = (1 << max(exponent_bits - 1, 0)) - 1 if exponent_bits <= 16 else 0
+        if high_nans is None:
+            high_nans = (1 << mantissa_bits) - 1 if has_infinity and mantissa_bits <= 16 else 0
+        numbers = (exponent_bits, mantissa_bits, bias, signed, has_infinity, high_nans, has_negative_zero)
+        return super().__new__(cls, name, numbers, None)
 
-    @property
-    def name(self) -> str:
-        """The name, as in ``ml_dtypes`` where that has the format."""
-        return self._native.name
-
-    @property
-    def bits(self) -> int:
-        """Width of a code in bits."""
-        return self._native.bits
-
-    @property
-    def exponent_bits(self) -> int:
-        """Width of the exponent field."""
-        return self._native.exponent_bits
-
-    @property
-    def mantissa_bits(self) -> int:
-        """Width of the mantissa field; the leading significand bit is not counted."""
-        return self._native.mantissa_bits
-
-    @property
-    def bias(self) -> int:
-        """What is taken from the exponent field to get the exponent."""
-        return self._native.bias
-
-    @property
-    def signed(self) -> bool:
-        """Whether the top bit is a sign."""
-        return self._native.signed
-
-    @property
-    def has_infinity(self) -> bool:
-        """Whether there are infinities."""
-        return self._native.infinity_code is not None
-
-    @property
-    def has_nan(self) -> bool:
-        """Whether there is a NaN."""
-        return self._native.nan_code is not None
-
-    @property
-    def has_zero(self) -> bool:
-        """Whether there is a zero. Only float8_e8m0fnu has none."""
-        return self._native.has_zero
-
-    @property
-    def has_negative_zero(self) -> bool:
-        """Whether there is a negative zero."""
-        return self._native.has_negative_zero
+    @classmethod
+    def _of(
+        cls, name: str, numbers: _native.Numbers | None = None, dtype: np.dtype[Any] | None = None
+    ) -> FloatFormat:
+        return _native.Format.__new__(cls, name, numbers, dtype)
 
     @property
     def max(self) -> float:
         """The largest finite number."""
-        return self._value(self._native.max_code)
+        return self._value(self.max_code)
 
     @property
     def smallest_normal(self) -> float:
@@ -102,14 +117,24 @@ class FloatFormat:
         return self._value(1 if self.has_zero else 0)
 
     @property
+    def _one(self) -> int | None:
+        """The code of 1, if that is a number of the format."""
+        one = np.empty(1, np.uint32)
+        _native.encode(np.ones(1), None, one, self, "toward-zero", False, 0)
+        code = int(one[0])
+        return code if self._value(code) == 1.0 else None
+
+    @property
     def eps(self) -> float:
-        """The step from 1 to the next number."""
-        return self._value(self._one + 1) - 1.0
+        """The step from 1 to the next number; NaN where 1 is no number or the last one."""
+        one = self._one
+        return math.nan if one is None or one >= self.max_code else self._value(one + 1) - 1.0
 
     @property
     def epsneg(self) -> float:
-        """The step from 1 to the number below, which is subnormal in some formats."""
-        return 1.0 - self._value(self._one - 1)
+        """The step from 1 to the number below, subnormal in some formats; NaN where 1 is no number."""
+        one = self._one
+        return math.nan if one is None else 1.0 - self._value(one - 1)
 
     @property
     def code_dtype(self) -> np.dtype[Any]:
@@ -119,7 +144,7 @@ class FloatFormat:
     @property
     def has_dtype(self) -> bool:
         """Whether NumPy arrays can hold the format as a dtype of its own."""
-        return self._dtype is not None
+        return self.native_dtype is not None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -128,23 +153,27 @@ class FloatFormat:
         Raises
         ------
         TypeError
-            If there is none (tfloat32).
+            If there is none: tfloat32 and the formats that are not named.
         """
-        if self._dtype is None:
+        dtype = self.native_dtype
+        if dtype is None:
             raise TypeError(
                 f"{self.name} has no NumPy dtype; use encode/decode for its codes or round_to for its values"
             )
-        return self._dtype
-
-    @property
-    def _one(self) -> int:
-        """The code of 1."""
-        return self.bias << self.mantissa_bits
+        return dtype
 
     def _value(self, code: int) -> float:
         value = np.empty(1, np.float64)
-        _native.decode(np.array([code], np.uint32), value, self._native)
+        _native.decode(np.array([code], np.uint32), value, self)
         return float(value[0])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FloatFormat):
+            return NotImplemented
+        return self.name == other.name and self.numbers == other.numbers
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.numbers))
 
     def __repr__(self) -> str:
         return f"<FloatFormat {self.name}>"
@@ -153,7 +182,9 @@ class FloatFormat:
         return self.name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (as_format, (self.name,))
+        if _BY_NAME.get(self.name) is self:
+            return (as_format, (self.name,))
+        return (FloatFormat._of, (self.name, self.numbers))
 
 
 #: What names a format: the format, its name, or its NumPy dtype or scalar type.
@@ -165,7 +196,7 @@ def _dtype_of(name: str) -> np.dtype[Any] | None:
     return None if scalar is None else np.dtype(scalar)
 
 
-_BY_NAME = {native.name: FloatFormat(native, _dtype_of(native.name)) for native in _native.named_formats()}
+_BY_NAME = {name: FloatFormat._of(name, dtype=_dtype_of(name)) for name in _native.named_formats()}
 _BY_DTYPE = {fmt.dtype: fmt for fmt in _BY_NAME.values() if fmt.has_dtype}
 
 
@@ -180,6 +211,41 @@ def formats() -> list[FloatFormat]:
         The fourteen formats.
     """
     return [fmt for fmt in _BY_NAME.values() if fmt.name != "float32"]
+
+
+def p3109(k: int, p: int, *, signed: bool = True, extended: bool = True) -> FloatFormat:
+    """Make a format of the IEEE P3109 family.
+
+    It has one zero, one NaN (at the code of -0 if signed, at the top if not), and infinities if extended.
+
+    Parameters
+    ----------
+    k : int
+        Bits of a code, 2 to 16.
+    p : int
+        Precision: bits of the significand, the leading one counted; 1 to ``k - 1`` if signed, else to ``k``.
+    signed, extended : bool, default True
+        Whether there is a sign, and whether there are infinities.
+
+    Returns
+    -------
+    FloatFormat
+        Named as in "p3109_k8p3se".
+
+    Raises
+    ------
+    ValueError
+        If there is no such format, or its numbers exceed float64's.
+
+    Notes
+    -----
+    IEEE SA P3109 working group, "Interim report on 8-bit binary floating-point formats", 2024. The bias is
+    ``2**(k - p - 1)`` if signed, ``2**(k - p)`` if not.
+    """
+    bits, precision = operator.index(k), operator.index(p)
+    if not (0 <= bits <= 16 and 0 <= precision <= 16):
+        raise ValueError(f"p3109({k}, {p}): accepted: 2 to 16 bits, a precision of 1 to as many")
+    return FloatFormat._of(*_native.p3109(bits, precision, bool(signed), bool(extended)))
 
 
 def format_of(dtype: np.dtype[Any]) -> FloatFormat | None:

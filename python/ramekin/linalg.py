@@ -52,7 +52,7 @@ def matmul(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
             f"matmul: inner dimensions differ: a has shape {left.shape}, b has shape {right.shape}"
         )
     out = np.empty((left.shape[0], right.shape[1]), np.float32)
-    _native.matmul(left, left_format._native, right, right_format._native, out)
+    _native.matmul(left, left_format, right, right_format, out)
     return out
 
 

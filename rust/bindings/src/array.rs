@@ -35,15 +35,24 @@ pub(crate) fn holds<T: Element>(array: &Bound<'_, PyAny>) -> bool {
     array.cast::<PyArrayDyn<T>>().is_ok()
 }
 
-/// Runs `$body` with `$T` bound to the one of the types listed that `$array` holds.
+/// Runs `$body` with `$T` bound to the one of the types listed that `$array` holds; a second list has a body of
+/// its own.
 macro_rules! with_element {
     ($array:expr, [$($type:ty),+], $T:ident => $body:expr) => {
+        with_element!($array, [$($type),+], $T => $body; [], Never => unreachable!())
+    };
+    ($array:expr, [$($type:ty),+], $T:ident => $body:expr
+     ; [$($other:ty),*], $U:ident => $otherwise:expr) => {
         $(if crate::array::holds::<$type>($array) {
             type $T = $type;
             $body
-        } else)+ {
+        } else)+
+        $(if crate::array::holds::<$other>($array) {
+            type $U = $other;
+            $otherwise
+        } else)* {
             Err(pyo3::exceptions::PyTypeError::new_err(concat!(
-                "expected an array of one of ", $(stringify!($type), " ",)+
+                "expected an array of one of", $(" ", stringify!($type),)+ $(" ", stringify!($other),)*
             )))
         }
     };

@@ -7,17 +7,20 @@ mod array;
 mod convert;
 mod format;
 mod matmul;
+mod small;
 mod system;
 
 /// The compiled core of ramekin. Private: use the package's public names.
 #[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
-    use super::convert::{decode, encode, round_to};
+    use super::convert::{decode, encode, pack, packed_len, round_to, unpack};
     #[pymodule_export]
-    use super::format::{Format, named_formats};
+    use super::format::{Format, named_formats, p3109};
     #[pymodule_export]
     use super::matmul::matmul;
+    #[pymodule_export]
+    use super::small::cast_small;
     #[pymodule_export]
     use super::system::{get_num_threads, isa, isa_levels, set_num_threads};
 

@@ -76,7 +76,7 @@ pub(crate) fn matmul(
     out: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     let (a, b) = (Borrowed::new(a)?, Borrowed::new(b)?);
-    let (a, b) = (a.operand(&a_format.0)?, b.operand(&b_format.0)?);
+    let (a, b) = (a.operand(&a_format.format)?, b.operand(&b_format.format)?);
     let mut out = writable::<f32>(out)?;
     let out = elements_mut(&mut out)?;
     if a.shape().1 != b.shape().0 || out.len() != a.shape().0 * b.shape().1 {

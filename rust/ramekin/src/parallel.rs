@@ -116,7 +116,8 @@ pub fn install<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R, ThreadsErr
 /// Elements that one thread works through before it takes more.
 const CHUNK: usize = 1 << 16;
 
-/// Applies `work` to `src` and `dst`, cut in step into chunks on the pool where that pays.
+/// Applies `work` to `src` and `dst`, cut in step into chunks on the pool where that pays. It is told the index
+/// of each chunk's first element.
 ///
 /// # Errors
 ///
@@ -128,14 +129,17 @@ const CHUNK: usize = 1 << 16;
 pub fn zip_chunks<A: Sync, B: Send>(
     src: &[A],
     dst: &mut [B],
-    work: impl Fn(&[A], &mut [B]) + Sync + Send,
+    work: impl Fn(usize, &[A], &mut [B]) + Sync + Send,
 ) -> Result<(), ThreadsError> {
     assert_eq!(src.len(), dst.len(), "source and destination differ in length");
     if src.len() <= 2 * CHUNK || threads()? == 1 {
-        work(src, dst);
+        work(0, src, dst);
         return Ok(());
     }
-    install(|| src.par_chunks(CHUNK).zip(dst.par_chunks_mut(CHUNK)).for_each(|(src, dst)| work(src, dst)))
+    install(|| {
+        let chunks = src.par_chunks(CHUNK).zip(dst.par_chunks_mut(CHUNK));
+        chunks.enumerate().for_each(|(i, (src, dst))| work(i * CHUNK, src, dst));
+    })
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ def cast(
     ValueError
         If a name is unknown, the seed is no 64-bit number, or `out` has another shape or is read-only.
     """
-    fmt = dtype if type(dtype) is FloatFormat else _target(dtype)
+    fmt = _target(dtype)
     if out is None and seed is None and rounding != "stochastic" and fmt is not None:
         quick = _native.cast_small(x, fmt, rounding, saturate)
         if quick is not None:
@@ -219,15 +219,16 @@ def round_to(
 
 def _target(dtype: FormatLike) -> FloatFormat | None:
     """Return the format that is meant, or None for float64, which is no small format but may be cast to."""
-    if not isinstance(dtype, (FloatFormat, str)) and dtype is not None:
+    try:
+        return as_format(dtype)
+    except (TypeError, ValueError):
         try:
-            if np.dtype(dtype) == _FLOAT64:
-                return None
+            is_float64 = dtype is not None and np.dtype(dtype) == _FLOAT64
         except TypeError:
-            pass  # as_format says what is accepted
-    elif dtype == "float64":
-        return None
-    return as_format(dtype)
+            is_float64 = False
+        if is_float64:
+            return None
+        raise
 
 
 def _key(rounding: str, seed: SupportsIndex | None) -> int:

@@ -199,6 +199,11 @@ def _dtype_of(name: str) -> np.dtype[Any] | None:
 _BY_NAME = {name: FloatFormat._of(name, dtype=_dtype_of(name)) for name in _native.named_formats()}
 _BY_DTYPE = {fmt.dtype: fmt for fmt in _BY_NAME.values() if fmt.has_dtype}
 
+# Every usual way to name a format, for the price of one look-up: small arrays are common.
+_BY_ANY: dict[object, FloatFormat] = dict(_BY_NAME)
+for _fmt in _BY_DTYPE.values():
+    _BY_ANY[_fmt.dtype] = _BY_ANY[_fmt.dtype.type] = _fmt
+
 
 def formats() -> list[FloatFormat]:
     """List the named small formats, widest first.
@@ -275,11 +280,12 @@ def as_format(format: FormatLike) -> FloatFormat:
     """
     if isinstance(format, FloatFormat):
         return format
+    try:
+        return _BY_ANY[format]
+    except (KeyError, TypeError):
+        pass  # rarer, or wrong: below
     if isinstance(format, str):
-        try:
-            return _BY_NAME[format]
-        except KeyError:
-            raise ValueError(f"unknown format {format!r}; accepted: {', '.join(_BY_NAME)}") from None
+        raise ValueError(f"unknown format {format!r}; accepted: {', '.join(_BY_NAME)}")
     accepted = f"accepted: a FloatFormat, its dtype, or one of {', '.join(_BY_NAME)}"
     # None means float64 to NumPy, which is never what was meant here.
     if format is None:

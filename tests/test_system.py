@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from pathlib import Path
 
@@ -101,6 +102,73 @@ def work(_):
 here = work(0)
 with multiprocessing.get_context("fork").Pool(2) as pool:
     print(pool.map_async(work, range(4)).get(timeout=60) == [here] * 4)
+"""
+    done = run_python(code)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+HOSTILE = """
+import ctypes, mmap, platform, numpy as np, ramekin as rk
+rng = np.random.default_rng(0)
+x = rng.integers(0, 1 << 32, 200_000, dtype=np.uint32).view(np.float32)
+wide = x.astype(np.float64)
+tiny = (rng.standard_normal((60, 40)) * 2.0**-70).astype(np.float32)
+def run():
+    parts = []
+    for fmt in rk.formats():
+        for rounding in ("ties-to-even", "toward-positive", "stochastic"):
+            codes = rk.encode(x, fmt, rounding=rounding, seed=1)
+            parts += [codes, rk.encode(wide[:9999], fmt, rounding=rounding, seed=1), rk.decode(codes, fmt)]
+    parts.append(rk.matmul(tiny, tiny.T))
+    return b"".join(p.tobytes() for p in parts)
+right = run()
+{switch}
+flushed = float(np.float32(1e-40) * np.float32(1.0)) == 0.0
+print(flushed, run() == right)
+"""
+
+# ldmxcsr [rdi]; ret, as machine code: no Python library sets the register.
+SET_MXCSR = """
+assert platform.machine() == "x86_64"
+page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+page.write(bytes.fromhex("0fae17c3"))
+address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+value = ctypes.c_uint32(0x1F80 | 0x8040 | 0x4000)
+ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(ctypes.addressof(value))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="sets an x86 register")
+def test_bits_do_not_depend_on_the_floating_point_environment():
+    """Flush-to-zero, denormals-are-zero and upward rounding, set on the caller's thread."""
+    done = run_python(HOSTILE.replace("{switch}", SET_MXCSR))
+    assert done.stdout.split() == ["True", "True"], done.stdout + done.stderr
+
+
+def test_bits_do_not_depend_on_torchs_flush_denormal():
+    pytest.importorskip("torch")
+    done = run_python(HOSTILE.replace("{switch}", "import torch; torch.set_flush_denormal(True)"))
+    assert done.stdout.split() == ["True", "True"], done.stdout + done.stderr
+
+
+def test_long_work_leaves_other_threads_running():
+    code = """
+import threading, time, numpy as np, ramekin as rk
+x = np.ones(1 << 26, np.float32)
+ticks = []
+def tick():
+    while not done.is_set():
+        ticks.append(time.perf_counter())
+        time.sleep(0.001)
+done = threading.Event()
+thread = threading.Thread(target=tick)
+thread.start()
+began = time.perf_counter()
+rk.cast(x, rk.float8_e4m3fn, rounding="stochastic", seed=0)
+ended = time.perf_counter()
+done.set()
+thread.join()
+print(sum(began < t < ended for t in ticks) >= 3)
 """
     done = run_python(code)
     assert done.stdout.strip() == "True", done.stderr

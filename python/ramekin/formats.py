@@ -200,7 +200,7 @@ _BY_NAME = {name: FloatFormat._of(name, dtype=_dtype_of(name)) for name in _nati
 _BY_DTYPE = {fmt.dtype: fmt for fmt in _BY_NAME.values() if fmt.has_dtype}
 
 # Every usual way to name a format, for the price of one look-up: small arrays are common.
-_BY_ANY: dict[object, FloatFormat] = dict(_BY_NAME)
+_BY_ANY: dict[Any, FloatFormat] = dict(_BY_NAME)
 for _fmt in _BY_DTYPE.values():
     _BY_ANY[_fmt.dtype] = _BY_ANY[_fmt.dtype.type] = _fmt
 

@@ -172,3 +172,23 @@ print(sum(began < t < ended for t in ticks) >= 3)
 """
     done = run_python(code)
     assert done.stdout.strip() == "True", done.stderr
+
+
+@pytest.mark.skipif(platform.system() == "Windows", reason="sends a signal")
+def test_interrupt_ends_long_work():
+    code = """
+import os, signal, threading, time, numpy as np, ramekin as rk
+rk.set_num_threads(2)
+x = np.ones(1 << 27, np.float32)
+out = np.empty(x.shape, np.uint8)
+rk.encode(x[:1000], "float8_e5m2", out=out[:1000])
+threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    for _ in range(500):
+        rk.encode(x, "float8_e5m2", rounding="stochastic", seed=0, out=out)
+except KeyboardInterrupt:
+    # The pool works on.
+    print(rk.encode([1.0] * 300_000, "float8_e5m2").sum() == 300_000 * 0x3C)
+"""
+    done = run_python(code)
+    assert done.stdout.strip() == "True", done.stderr

@@ -34,7 +34,11 @@ fn fits<C: Code>(format: &FloatFormat) -> PyResult<()> {
     }
 }
 
+/// Elements between two looks at pending signals: some tens of milliseconds.
+const SEGMENT: usize = 1 << 26;
+
 /// Borrows two contiguous arrays of equal length and works through them on the pool, without the interpreter.
+/// Between segments a pending Ctrl-C ends it.
 fn elementwise<A: Element + Sync, B: Element + Send>(
     py: Python<'_>,
     src: &Bound<'_, PyAny>,
@@ -45,8 +49,13 @@ fn elementwise<A: Element + Sync, B: Element + Send>(
     let (src, dst) = (elements(&src)?, elements_mut(&mut dst)?);
     same_length(src.len(), dst.len())?;
     let level = level()?;
-    py.detach(|| parallel::zip_chunks(src, dst, |start, src, dst| work(level, start, src, dst)))
-        .map_err(value_error)
+    for (i, (src, dst)) in src.chunks(SEGMENT).zip(dst.chunks_mut(SEGMENT)).enumerate() {
+        let first = i * SEGMENT;
+        py.detach(|| parallel::zip_chunks(src, dst, |start, src, dst| work(level, first + start, src, dst)))
+            .map_err(value_error)?;
+        py.check_signals()?;
+    }
+    Ok(())
 }
 
 /// Rounds the numbers of `src`, codes of `src_format` if that is given, to codes in `dst`.

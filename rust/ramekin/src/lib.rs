@@ -16,6 +16,7 @@ pub mod random;
 pub mod reference;
 pub mod rounding;
 mod simd;
+pub mod verify;
 
 pub use format::FloatFormat;
 pub use rounding::Rounding;

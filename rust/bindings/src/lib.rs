@@ -9,6 +9,7 @@ mod format;
 mod matmul;
 mod small;
 mod system;
+mod verify;
 
 /// The compiled core of ramekin. Private: use the package's public names.
 #[pymodule(gil_used = false)]
@@ -23,6 +24,8 @@ mod _native {
     use super::small::cast_small;
     #[pymodule_export]
     use super::system::{get_num_threads, isa, isa_levels, set_num_threads};
+    #[pymodule_export]
+    use super::verify::{Proof, check_decode, deterministic_roundings};
 
     use super::*;
 

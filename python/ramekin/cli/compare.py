@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import platform
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -20,7 +19,8 @@ from rich.progress import (
 
 import ramekin
 from ramekin.amp.recipe import as_recipe, recipes
-from ramekin.cli.errors import LineParser, UsageError
+from ramekin.cli.arguments import check_environment, choices
+from ramekin.cli.errors import LineParser
 from ramekin.cli.outputs import Outputs
 from ramekin.cli.table import print_summaries
 from ramekin.records import RunRecord, summarize
@@ -70,12 +70,12 @@ def run(options: argparse.Namespace) -> None:
     OutputError
         After training, if a file could not be written all the same.
     """
-    chosen_tasks = _choices("task", options.task, as_task)
-    chosen_recipes = _choices("recipes", options.recipes, as_recipe)
+    chosen_tasks = choices("task", options.task, as_task)
+    chosen_recipes = choices("recipes", options.recipes, as_recipe)
     seeds = list(dict.fromkeys(options.seed))
     outputs = Outputs(options.json, options.report, options.plot)
     outputs.check()
-    _check_environment()
+    check_environment()
 
     records: list[RunRecord] = []
     with _progress() as bars:
@@ -117,26 +117,6 @@ def _integer(least: int) -> Callable[[str], int]:
         return number
 
     return parse
-
-
-def _choices(option: str, given: Sequence[str], lookup: Callable[[str], Any]) -> list[Any]:
-    """Return the named things, each once, in the order given."""
-    names = [name for part in given for name in part.split(",") if name]
-    if not names:
-        raise UsageError(f"argument --{option}: expected at least one name")
-    try:
-        return [lookup(name) for name in dict.fromkeys(names)]
-    except ValueError as error:
-        raise UsageError(f"argument --{option}: {error}") from None
-
-
-def _check_environment() -> None:
-    """Have a RAMEKIN_ISA or RAMEKIN_NUM_THREADS that cannot be met told before training."""
-    try:
-        ramekin.isa()
-        ramekin.get_num_threads()
-    except (RuntimeError, ValueError) as error:
-        raise UsageError(str(error)) from None
 
 
 def _progress() -> Progress:

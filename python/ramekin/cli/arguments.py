@@ -1,0 +1,33 @@
+"""What commands check alike before they begin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import ramekin
+from ramekin.cli.errors import UsageError
+
+__all__ = ["check_environment", "choices"]
+
+_T = TypeVar("_T")
+
+
+def choices(option: str, given: Sequence[str], lookup: Callable[[str], _T]) -> list[_T]:
+    """Return the named things, each once, in the order given; UsageError if one is unknown."""
+    names = [name for part in given for name in part.split(",") if name]
+    if not names:
+        raise UsageError(f"argument --{option}: expected at least one name")
+    try:
+        return [lookup(name) for name in dict.fromkeys(names)]
+    except ValueError as error:
+        raise UsageError(f"argument --{option}: {error}") from None
+
+
+def check_environment() -> None:
+    """Have a RAMEKIN_ISA or RAMEKIN_NUM_THREADS that cannot be met told before long work."""
+    try:
+        ramekin.isa()
+        ramekin.get_num_threads()
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(str(error)) from None

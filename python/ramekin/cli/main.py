@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import ramekin
-from ramekin.cli import compare
+from ramekin.cli import compare, verify
 from ramekin.cli.errors import CommandError, LineParser
 
 __all__ = ["main"]
@@ -24,6 +24,7 @@ def _parser() -> LineParser:
     parser.add_argument("--version", action="version", version=f"ramekin {ramekin.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     compare.add_parser(commands)
+    verify.add_parser(commands)
     return parser
 
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0; 1 if a result could not be stored; 2 for input that is not accepted;
+        Exit code: 0; 1 if a result is wrong or could not be stored; 2 for input that is not accepted;
         130 if interrupted.
     """
     try:

@@ -107,13 +107,13 @@ class Plan:
         """
         for isa in self.levels:
             began = time.perf_counter()
-            found = _native.check_decode(fmt._native, isa)
+            found = _native.check_decode(fmt, isa)
             advance(isa)
             yield _check(fmt, "decode", None, None, isa, True, found, began)
         for rounding in self.roundings:
             for saturate in _OVERFLOW_MODES:
                 # Its boundaries hold for every level.
-                proof = _native.Proof(fmt._native, rounding, saturate)
+                proof = _native.Proof(fmt, rounding, saturate)
                 for isa in self.levels:
                     yield from self._checks_of_mode(fmt, proof, rounding, saturate, isa, advance)
 

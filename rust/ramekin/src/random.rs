@@ -67,12 +67,8 @@ pub(crate) const BLOCK: usize = 4 * LANES;
 /// `BLOCK` words from the one at `4 * block` on.
 #[inline(always)]
 pub(crate) fn fill(seed: u64, block: u64, out: &mut [u32; BLOCK]) {
-    let mut counter = [[0u32; LANES]; 4];
-    for lane in 0..LANES {
-        let index = block.wrapping_add(lane as u64);
-        counter[0][lane] = index as u32;
-        counter[1][lane] = (index >> 32) as u32;
-    }
+    let index: [u64; LANES] = std::array::from_fn(|lane| block.wrapping_add(lane as u64));
+    let counter = [index.map(|i| i as u32), index.map(|i| (i >> 32) as u32), [0; LANES], [0; LANES]];
     let made = philox(counter, key(seed));
     for (lane, out) in out.chunks_exact_mut(4).enumerate() {
         for (out, made) in out.iter_mut().zip(&made) {

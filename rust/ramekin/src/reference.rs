@@ -162,7 +162,7 @@ pub fn encode(format: &FloatFormat, options: Conversion, value: Value) -> u32 {
     let (s, e) = magnitude(format, low);
     let mut exact = compare((s, e), x) == Ordering::Equal;
     let mut half = compare(x, (2 * s + 1, e - 1));
-    let carry = u64::from(fraction(x, (s, e))) + u64::from(random::word(options.words)) >> 32 == 1;
+    let (_, carry) = fraction(x, (s, e)).overflowing_add(random::word(options.words));
     let mut even = low & 1 == 0;
     if format.zero == Zero::None {
         // ml_dtypes' rule for E8M0: below 2^-126 the numbers rounded to are 0 (whose code reads 2^-127) and

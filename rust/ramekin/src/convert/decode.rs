@@ -16,8 +16,12 @@ pub(crate) struct DecodePlan<F: Float> {
     max_code: F::Bits,
     /// The code of infinity, or one that no code reaches.
     infinity: F::Bits,
-    /// Takes the value of the code's fields read as an `F` to their value in the format.
-    scale: F,
+    /// What takes the exponent field of the format to that of `F`.
+    rebias: F::Bits,
+    /// The lowest bit of F's exponent field.
+    leading: F::Bits,
+    smallest_normal: F,
+    smallest_normal_code: F::Bits,
     /// The value of code 0 of a format without zero.
     lowest: F,
 }
@@ -32,7 +36,10 @@ impl<F: Float> DecodePlan<F> {
             magnitude_mask: code(format.magnitude_mask()),
             max_code: code(format.max_code()),
             infinity: format.infinity_code().map_or(F::Bits::ONES, code),
-            scale: F::power_of_two(F::BIAS - format.bias),
+            rebias: F::Bits::from_i32(F::BIAS - format.bias) << F::MANTISSA_BITS,
+            leading: F::Bits::ONE << F::MANTISSA_BITS,
+            smallest_normal: F::power_of_two(format.min_exponent()),
+            smallest_normal_code: F::Bits::ONE << format.mantissa_bits,
             lowest: F::power_of_two_or_subnormal(-format.bias),
         }
     }
@@ -51,13 +58,17 @@ pub(crate) fn decode_one<F: Float, const SHAPE: u8>(p: &DecodePlan<F>, code: u32
     }
     if SHAPE == shape::POWER_OF_TWO {
         // The field is the exponent, that of code 0 too, which as fields of F would be zero.
-        let value = if magnitude == F::Bits::ZERO { p.lowest } else { F::from_bits_of(fields) * p.scale };
+        let moved = F::from_bits_of(fields.plus(p.rebias));
+        let value = if magnitude == F::Bits::ZERO { p.lowest } else { moved };
         return if magnitude > p.max_code { F::from_bits_of(F::NAN) } else { value };
     }
-    // 1. Read as fields of F the code is a number, subnormal if its exponent field is zero. Scaling by the
-    //    difference of the biases is exact and normalises the subnormals.
-    let value = (F::from_bits_of(fields) * p.scale).bits();
-    // 2. Codes above the largest finite are infinity or NaN.
+    // 1. A normal number: the exponent field moves to F's bias.
+    // 2. A subnormal one: its mantissa under the leading bit of the smallest normal number, which is then taken
+    //    away, exactly. (Scaling the fields, read as F, would do both, but CPUs are slow on subnormal operands.)
+    let moved = fields.plus(p.rebias);
+    let subnormal = (F::from_bits_of(moved.plus(p.leading)) - p.smallest_normal).bits();
+    let value = if magnitude < p.smallest_normal_code { subnormal } else { moved };
+    // 3. Codes above the largest finite are infinity or NaN.
     let special = if magnitude == p.infinity { F::INFINITY } else { F::NAN };
     let mut bits = if magnitude > p.max_code { special } else { value };
     if SHAPE == shape::UNSIGNED_ZERO {

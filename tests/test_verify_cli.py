@@ -300,7 +300,7 @@ sys.exit(main(["verify", "--exhaustive", "--json", {str(path)!r}]))
 
 
 def test_the_core_refuses_what_it_cannot_prove():
-    e4m3fn, float32 = (rk.as_format(name)._native for name in ("float8_e4m3fn", "float32"))
+    e4m3fn, float32 = (rk.as_format(name) for name in ("float8_e4m3fn", "float32"))
     proof = _native.Proof(e4m3fn, "ties-to-even", False)
     assert proof.runs == 256
     assert proof.sweep("portable", 5, 5) == (0, 0, None)
@@ -311,6 +311,8 @@ def test_the_core_refuses_what_it_cannot_prove():
         proof.sweep("portable", 0, 2**32 + 1)
     with pytest.raises(ValueError, match='unknown rounding "up"'):
         _native.Proof(e4m3fn, "up", False)
+    with pytest.raises(ValueError, match="no one right code"):
+        _native.Proof(e4m3fn, "stochastic", False)
     for wrong in (
         lambda: _native.Proof(float32, "to-odd", False),
         lambda: _native.check_decode(float32, "portable"),

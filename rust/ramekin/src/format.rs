@@ -150,12 +150,15 @@ impl FloatFormat {
         if specials + 2 > u64::from(self.magnitude_mask()) {
             return fail(format!("{specials} codes for infinity and NaN leave no finite numbers"));
         }
-        // Exponents of float64, whose own fields decode to them.
-        if self.exponent_bits > 11
-            || self.max_exponent() > 1023
-            || self.max_code() >> self.mantissa_bits > 2046
-        {
-            return fail("numbers beyond float64's largest".to_owned());
+        // Conversion works in float64: in its own exponent field, or with room for its constants on both sides.
+        let shortened = self.bias == 1023 && self.signed && self.zero == Zero::Signed;
+        if self.exponent_bits > 11 || self.max_exponent() > if shortened { 1023 } else { 960 } {
+            return fail("numbers above 2^961, too near float64's largest".to_owned());
+        }
+        if self.bias > 1000 && !shortened {
+            return fail(
+                "numbers too near float64's smallest; accepted: a bias up to 1000, or 1023".to_owned(),
+            );
         }
         Ok(self)
     }

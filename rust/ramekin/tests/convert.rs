@@ -160,7 +160,8 @@ fn unnamed() -> Vec<FloatFormat> {
         custom(6, 9, 31, true, true, 511, Zero::Signed), // between float16 and bfloat16
         custom(5, 10, 15, false, false, 0, Zero::Signed), // no NaN, no sign
         custom(10, 5, 511, true, true, 31, Zero::Signed), // float32 has neither its largest nor its smallest
-        custom(10, 3, 1023, true, false, 5, Zero::Unsigned),
+        custom(10, 3, 1000, true, false, 5, Zero::Unsigned),
+        custom(11, 4, 1023, true, true, 15, Zero::Signed), // float64, shortened
         custom(1, 6, 0, true, false, 1, Zero::Signed),
         custom(3, 0, 3, true, false, 0, Zero::Signed), // powers of two and zero
         custom(3, 0, 0, false, true, 1, Zero::Unsigned),

@@ -1,6 +1,7 @@
 //! Codes to machine floats, exactly.
 
-use super::{CHUNK, encode::truncates, fits, shape, with_shape};
+use super::CHUNK;
+use super::plan::{fits, shape, truncates, with_shape};
 use crate::float::{Bits, Code, Float};
 use crate::format::FloatFormat;
 use crate::isa::{Kernel, Level};

@@ -1,188 +1,201 @@
 //! Machine floats to codes, rounded once.
 
-use super::{CHUNK, Conversion, fits, shape, with_shape};
+use super::plan::{EncodePlan, direction, fits, shape, truncates, with_direction, with_shape};
+use super::{CHUNK, Conversion};
 use crate::float::{Bits, Code, Float};
 use crate::format::FloatFormat;
 use crate::isa::{Kernel, Level};
 use crate::random::{self, Words};
-use crate::rounding::Rounding;
 use crate::simd::Simd;
 
-/// Families of rounding directions whose steps differ.
-pub(super) mod direction {
-    pub const TIES_TO_EVEN: u8 = 0;
-    pub const TIES_TO_AWAY: u8 = 1;
-    /// Toward zero or away from it, by the sign.
-    pub const DIRECTED: u8 = 2;
-    pub const TO_ODD: u8 = 3;
-    pub const STOCHASTIC: u8 = 4;
-}
-
-/// The loop-invariant numbers of a conversion from `F` to a format.
-#[derive(Clone, Copy)]
-pub(super) struct EncodePlan<F: Float> {
-    /// How many mantissa bits go.
-    shift: u32,
-    /// What lies below half a unit in the last place: `2^(shift - 1) - 1`.
-    below_half: F::Bits,
-    /// The bits that go.
-    dropped: F::Bits,
-    /// What takes the exponent field of the machine float to that of the format.
-    rebias: F::Bits,
-    /// The smallest normal number of the format, as bits of `F`.
-    min_normal: F::Bits,
-    /// A power of two whose unit in the last place is the format's subnormal spacing.
-    magic: F,
-    /// Half the subnormal spacing.
-    half_spacing: F,
-    /// Whether a directed rounding goes away from zero, as a mask, by sign.
-    away_if_positive: F::Bits,
-    away_if_negative: F::Bits,
-    max_code: F::Bits,
-    /// What overflow gives.
-    limit: F::Bits,
-    nan: F::Bits,
-    sign_shift: u32,
-    sign_bit: F::Bits,
-    magnitude_mask: F::Bits,
-}
-
-impl<F: Float> EncodePlan<F> {
-    pub(super) fn new(format: &FloatFormat, options: Conversion) -> Self {
-        let code = F::Bits::from_u32;
-        let shift = F::MANTISSA_BITS - format.mantissa_bits;
-        let min_exponent = format.min_exponent();
-        let spacing = min_exponent - format.mantissa_bits as i32;
-        let mask = |on: bool| if on { F::Bits::ONES } else { F::Bits::ZERO };
-        let max_code = format.max_code();
-        Self {
-            shift,
-            below_half: ((F::Bits::ONE << shift) >> 1).minus(F::Bits::ONE),
-            dropped: (F::Bits::ONE << shift).minus(F::Bits::ONE),
-            rebias: F::Bits::from_i32(F::BIAS - format.bias) << F::MANTISSA_BITS,
-            min_normal: F::power_of_two(min_exponent).bits(),
-            // Not read where the format's exponent field is F's own; clamped there to stay a normal number.
-            magic: F::power_of_two((spacing + F::MANTISSA_BITS as i32).max(1 - F::BIAS)),
-            half_spacing: F::power_of_two_or_subnormal(spacing - 1),
-            away_if_positive: mask(options.rounding == Rounding::TowardPositive),
-            away_if_negative: mask(options.rounding == Rounding::TowardNegative),
-            max_code: code(max_code),
-            limit: code(if options.saturate { max_code } else { format.overflow_code() }),
-            // A format without NaN gives what ml_dtypes gives: zero of the other sign.
-            nan: code(format.nan_code().unwrap_or(format.sign_bit())),
-            sign_shift: F::WIDTH - format.bits(),
-            sign_bit: code(format.sign_bit()),
-            magnitude_mask: code(format.magnitude_mask()),
-        }
-    }
-}
-
-/// The definition: one machine float to one code. `word` is read by stochastic rounding only.
+/// The definition: one machine float to one code, in the low bits of the result; what lies above them is
+/// unspecified. `word` is read by stochastic rounding only.
 #[inline(always)]
 pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(
     p: &EncodePlan<F>,
     x: F,
     word: u32,
 ) -> u32 {
-    let (zero, one) = (F::Bits::ZERO, F::Bits::ONE);
     let bits = x.bits();
     let magnitude = bits & (F::Bits::ONES >> 1);
-    let negative = bits > (F::Bits::ONES >> 1);
-    // For directed rounding: all ones where the magnitude rounds up.
-    let away = if negative { p.away_if_negative } else { p.away_if_positive };
-
-    // 1. Normal results. Move the exponent field to the format's bias; below the last kept bit add what makes
-    //    truncation round. A carry runs into the exponent, which is what it should do.
-    let fields = magnitude.minus(p.rebias);
-    let increment = match DIRECTION {
-        // E8M0, as in ml_dtypes: the last significand bit is the leading one, hence always odd.
-        direction::TIES_TO_EVEN if SHAPE == shape::POWER_OF_TWO => p.below_half.plus(one),
-        direction::TIES_TO_EVEN => p.below_half.plus((fields >> p.shift) & one),
-        direction::TIES_TO_AWAY => p.below_half.plus(one),
-        direction::DIRECTED => p.dropped & away,
-        direction::STOCHASTIC => aligned::<F>(word, p.shift),
-        _ => zero,
-    };
-    let mut code = fields.plus(increment) >> p.shift;
-    if DIRECTION == direction::TO_ODD && magnitude & p.dropped != zero {
-        code = code | one;
-    }
-
-    // 2. Subnormal results. Adding a number whose unit in the last place is the subnormal spacing lets the
-    //    adder round (to nearest even); the low bits of the sum are the code. What the adder lost is exact in
-    //    `rounded - exact`, and turns its answer into that of the other directions.
-    if SHAPE == shape::POWER_OF_TWO {
-        // Code 0 is 2^-127; above it and below 2^-126, to nearest goes up, as in ml_dtypes: there code 0 is
-        // taken for a zero, half-way to which lies 2^-127 itself.
-        let above = magnitude > p.half_spacing.bits();
-        let subnormal = match DIRECTION {
-            direction::DIRECTED if above => one & away,
-            direction::STOCHASTIC if above && F::BIAS == 127 => {
-                // A subnormal float32, 2^-127 (1 + f): f rounds as a mantissa does.
-                let fraction = (magnitude << 1) & p.dropped;
-                fraction.plus(aligned::<F>(word, p.shift)) >> p.shift
-            }
-            direction::STOCHASTIC if above => code,
-            _ if above => one,
-            _ => zero,
-        };
-        code = if magnitude < p.min_normal { subnormal } else { code };
-    } else if SHAPE != shape::TRUNCATED && DIRECTION == direction::STOCHASTIC {
-        let subnormal = stochastic_subnormal(p, magnitude, word);
-        code = if magnitude < p.min_normal { subnormal } else { code };
-    } else if SHAPE != shape::TRUNCATED {
-        let exact = F::from_bits_of(magnitude);
-        let sum = exact + p.magic;
-        let rounded = sum - p.magic;
-        let nearest = sum.bits().minus(p.magic.bits());
-        let subnormal = match DIRECTION {
-            direction::TIES_TO_EVEN => nearest,
-            direction::TIES_TO_AWAY => {
-                nearest.plus(if exact - rounded == p.half_spacing { one } else { zero })
-            }
-            direction::DIRECTED => {
-                let up = if rounded < exact { one & away } else { zero };
-                let down = if rounded > exact { one & !away } else { zero };
-                nearest.plus(up).minus(down)
-            }
-            _ => {
-                let down = if rounded > exact { one } else { zero };
-                let inexact = if rounded != exact { one } else { zero };
-                nearest.minus(down) | inexact
-            }
-        };
-        code = if magnitude < p.min_normal { subnormal } else { code };
-    }
-
-    // 3. Overflow, judged after rounding. Every overflow code is the one above the largest finite or, for
-    //    formats without specials, that itself; so the smaller of the two is right. Directions that round
-    //    toward zero stop at the largest finite unless the input was infinite.
-    code = match DIRECTION {
-        direction::TIES_TO_EVEN | direction::TIES_TO_AWAY | direction::STOCHASTIC => code.min(p.limit),
-        _ => {
-            let top = if away != zero { p.limit } else { p.max_code };
-            if magnitude == F::INFINITY { p.limit } else { code.min(top) }
+    // Whether a directed rounding goes away from zero.
+    let outward = bits ^ p.flip <= (F::Bits::ONES >> 1);
+    let code = match (SHAPE, DIRECTION) {
+        (shape::POWER_OF_TWO, _) => {
+            let code = power_of_two::<F, DIRECTION>(p, magnitude, outward, word);
+            // Zero, negative numbers and NaN have no code: one unsigned comparison finds them all.
+            let none = bits.minus(F::Bits::ONE) >= F::INFINITY;
+            return if none { p.nan } else { code }.low_u32();
         }
+        (shape::TRUNCATED, _) => shorten::<F, DIRECTION>(p, magnitude, outward, word),
+        (_, direction::STOCHASTIC) => stochastic(p, magnitude, word),
+        _ => add_and_round::<F, DIRECTION>(p, magnitude, outward),
     };
-
-    // 4. NaN and the sign.
-    if SHAPE == shape::POWER_OF_TWO {
-        // Zero, negative numbers and NaN have no code: one unsigned comparison finds them all.
-        code = if bits.minus(one) >= F::INFINITY { p.nan } else { code };
-        return code.low_u32();
-    }
-    code = if magnitude > F::INFINITY { p.nan } else { code };
+    // From here on bits above the code may be anything.
+    let code = if magnitude > F::INFINITY { p.nan } else { code };
     if SHAPE == shape::UNSIGNED {
         // Negative numbers have no code either; -0 is zero.
         return if bits > !(F::Bits::ONES >> 1) { p.nan } else { code }.low_u32();
     }
     let sign = (bits >> p.sign_shift) & p.sign_bit;
     if SHAPE == shape::UNSIGNED_ZERO {
-        let signless = code & p.magnitude_mask == zero;
-        (code ^ if signless { zero } else { sign }).low_u32()
+        let signless = code & p.magnitude_mask == F::Bits::ZERO;
+        (code ^ if signless { F::Bits::ZERO } else { sign }).low_u32()
     } else {
         (code ^ sign).low_u32()
     }
+}
+
+/// One where the condition holds.
+#[inline(always)]
+fn one_if<B: Bits>(condition: bool) -> B {
+    if condition { B::ONE } else { B::ZERO }
+}
+
+/// A magnitude to its code, normal and subnormal numbers alike, by letting the adder round.
+///
+/// 1. What overflows becomes the number whose code overflow gives; overflow is judged after rounding, since that
+///    number is the one after the largest finite.
+/// 2. Add the power of two whose unit in the last place is the format's at this magnitude (the spacing of the
+///    subnormals below the smallest normal number): the adder rounds to nearest even, and the low bits of the sum
+///    count units. The constant's own low bits hold the code's exponent field, less one where the leading
+///    significand bit counts as a unit, so that the low bits are the code, carries included, and an even code is
+///    what a tie goes to.
+/// 3. What the adder lost is exact in `rounded - exact`, and turns its answer into that of other directions.
+#[inline(always)]
+fn add_and_round<F: Float, const DIRECTION: u8>(
+    p: &EncodePlan<F>,
+    magnitude: F::Bits,
+    outward: bool,
+) -> F::Bits {
+    let ceiling = match DIRECTION {
+        direction::TIES_TO_EVEN | direction::TIES_TO_AWAY => p.ceiling,
+        direction::DIRECTED if outward => p.ceiling,
+        _ => p.inward_ceiling,
+    };
+    let clamped = magnitude.min(ceiling);
+    let exponent = (clamped & F::INFINITY).max(p.min_normal);
+    let magic = exponent.plus(exponent >> p.shift).plus(p.to_magic);
+    let (exact, magic) = (F::from_bits_of(clamped), F::from_bits_of(magic));
+    let sum = exact + magic;
+    let nearest = sum.bits();
+    if DIRECTION == direction::TIES_TO_EVEN {
+        return nearest;
+    }
+    let rounded = sum - magic;
+    let truncated = nearest.minus(one_if(rounded > exact));
+    let code = match DIRECTION {
+        direction::TIES_TO_AWAY => {
+            let half = F::from_bits_of(exponent.minus(p.to_half));
+            nearest.plus(one_if(exact - rounded == half))
+        }
+        direction::TOWARD_ZERO => truncated,
+        direction::DIRECTED if outward => nearest.plus(one_if(rounded < exact)),
+        direction::DIRECTED => truncated,
+        _ => truncated | one_if(rounded != exact),
+    };
+    match DIRECTION {
+        direction::TIES_TO_AWAY => code,
+        // Infinity is no overflow: it does not stop at the largest finite number.
+        _ => {
+            if magnitude == F::INFINITY {
+                p.limit
+            } else {
+                code
+            }
+        }
+    }
+}
+
+/// A magnitude to its code in a format that is a shortened `F`: subnormals and infinity are where F has them.
+/// Below the last kept bit add what makes truncation round; a carry runs into the exponent, as it should.
+#[inline(always)]
+fn shorten<F: Float, const DIRECTION: u8>(
+    p: &EncodePlan<F>,
+    magnitude: F::Bits,
+    outward: bool,
+    word: u32,
+) -> F::Bits {
+    let (zero, one) = (F::Bits::ZERO, F::Bits::ONE);
+    let increment = match DIRECTION {
+        direction::TIES_TO_EVEN => p.below_half.plus((magnitude >> p.shift) & one),
+        direction::TIES_TO_AWAY => p.below_half.plus(one),
+        direction::DIRECTED if outward => p.dropped,
+        direction::STOCHASTIC => aligned::<F>(word, p.shift),
+        _ => zero,
+    };
+    let mut code = magnitude.plus(increment) >> p.shift;
+    if DIRECTION == direction::TO_ODD {
+        code = code | one_if(magnitude & p.dropped != zero);
+    }
+    bounded::<F, DIRECTION>(p, code, magnitude, outward)
+}
+
+/// Overflow, judged after rounding. The code it gives is the one after the largest finite or, for formats without
+/// specials, that itself: the smaller of the two is right. Directions toward zero stop at the largest finite.
+#[inline(always)]
+fn bounded<F: Float, const DIRECTION: u8>(
+    p: &EncodePlan<F>,
+    code: F::Bits,
+    magnitude: F::Bits,
+    outward: bool,
+) -> F::Bits {
+    match DIRECTION {
+        direction::TIES_TO_EVEN | direction::TIES_TO_AWAY | direction::STOCHASTIC => code.min(p.limit),
+        _ if magnitude == F::INFINITY => p.limit,
+        direction::DIRECTED if outward => code.min(p.limit),
+        _ => code.min(p.max_code),
+    }
+}
+
+/// A positive number to its code in E8M0.
+#[inline(always)]
+fn power_of_two<F: Float, const DIRECTION: u8>(
+    p: &EncodePlan<F>,
+    magnitude: F::Bits,
+    outward: bool,
+    word: u32,
+) -> F::Bits {
+    let (zero, one) = (F::Bits::ZERO, F::Bits::ONE);
+    // 1. From 2^-126 on: the exponent field, the mantissa rounded into it. To nearest, ties go up, as in
+    //    ml_dtypes: the last significand bit is the leading one, hence always odd.
+    let fields = magnitude.minus(p.rebias);
+    let increment = match DIRECTION {
+        direction::TIES_TO_EVEN | direction::TIES_TO_AWAY => p.below_half.plus(one),
+        direction::DIRECTED if outward => p.dropped,
+        direction::STOCHASTIC => aligned::<F>(word, p.shift),
+        _ => zero,
+    };
+    let mut normal = fields.plus(increment) >> p.shift;
+    if DIRECTION == direction::TO_ODD {
+        normal = normal | one_if(fields & p.dropped != zero);
+    }
+    // 2. Below: code 0, which is 2^-127, and what lies above that goes up under rounding to nearest, as in
+    //    ml_dtypes: there code 0 is taken for a zero, half-way to which lies 2^-127 itself.
+    let above = magnitude > p.half_spacing;
+    let small = match DIRECTION {
+        direction::STOCHASTIC if F::BIAS == 127 => {
+            // A subnormal float32, 2^-127 (1 + f): f rounds as a mantissa does.
+            let fraction = (magnitude << 1) & p.dropped;
+            fraction.plus(aligned::<F>(word, p.shift)) >> p.shift
+        }
+        direction::STOCHASTIC => normal,
+        direction::TOWARD_ZERO => zero,
+        direction::DIRECTED => one_if(outward),
+        _ => one,
+    };
+    let small = if above { small } else { zero };
+    let code = if magnitude < p.min_normal { small } else { normal };
+    bounded::<F, DIRECTION>(p, code, magnitude, outward)
+}
+
+/// A magnitude to its code, away from zero with the probability of its distance.
+#[inline(always)]
+fn stochastic<F: Float>(p: &EncodePlan<F>, magnitude: F::Bits, word: u32) -> F::Bits {
+    let fields = magnitude.minus(p.rebias);
+    let normal = fields.plus(aligned::<F>(word, p.shift)) >> p.shift;
+    let subnormal = stochastic_subnormal(p, magnitude, word);
+    (if magnitude < p.min_normal { subnormal } else { normal }).min(p.limit)
 }
 
 /// The top `bits` bits of a word, or the word with zeros below: what it adds below the last of `bits` bits.
@@ -216,40 +229,6 @@ fn stochastic_subnormal<F: Float>(p: &EncodePlan<F>, magnitude: F::Bits, word: u
     // 4. A carry out of fraction + word rounds up.
     whole.plus(if fraction > !word { one } else { F::Bits::ZERO })
 }
-
-/// Whether the format has F's own exponent field, so that its subnormals are F's, shortened.
-pub(super) fn truncates<F: Float>(format: &FloatFormat) -> bool {
-    format.bias == F::BIAS && format.mantissa_bits < F::MANTISSA_BITS && format.signed
-}
-
-/// Expands `$body` with `$direction` bound to the constant of [`direction`] that fits.
-macro_rules! with_direction {
-    ($rounding:expr, $direction:ident => $body:expr) => {
-        match $rounding {
-            Rounding::TiesToEven => {
-                const $direction: u8 = direction::TIES_TO_EVEN;
-                $body
-            }
-            Rounding::TiesToAway => {
-                const $direction: u8 = direction::TIES_TO_AWAY;
-                $body
-            }
-            Rounding::Stochastic => {
-                const $direction: u8 = direction::STOCHASTIC;
-                $body
-            }
-            Rounding::ToOdd => {
-                const $direction: u8 = direction::TO_ODD;
-                $body
-            }
-            Rounding::TowardZero | Rounding::TowardPositive | Rounding::TowardNegative => {
-                const $direction: u8 = direction::DIRECTED;
-                $body
-            }
-        }
-    };
-}
-pub(super) use with_direction;
 
 /// Applies `convert` to each element and its word. Without stochastic rounding no words are made.
 #[inline(always)]
@@ -295,8 +274,11 @@ impl<F: Float, C: Code, const SHAPE: u8, const DIRECTION: u8> Kernel for Encode<
     fn run<S: Simd>(self, _: S) {
         // A copy on the stack of its own: the stores below cannot alias it, so it stays in registers.
         let plan = self.plan;
+        let mask = (plan.magnitude_mask | plan.sign_bit).low_u32();
         with_words::<_, _, DIRECTION>(self.words, self.src, self.dst, |x, word| {
-            C::truncate(encode_one::<F, SHAPE, DIRECTION>(&plan, x, word))
+            let code = encode_one::<F, SHAPE, DIRECTION>(&plan, x, word);
+            // Bits above an 8- or 16-bit code are cut off, those between it and bit 16 are zero.
+            C::truncate(if C::WIDTH == 32 { code & mask } else { code })
         });
     }
 }

@@ -1,13 +1,13 @@
 //! Rounding to a format's grid without leaving the machine float: encode and decode in registers.
 
 use super::decode::{DecodePlan, decode_one, narrow};
-use super::encode::{EncodePlan, direction, encode_one, truncates, with_direction, with_words};
-use super::{CHUNK, Conversion, encode, fits, with_shape};
+use super::encode::{encode_one, with_words};
+use super::plan::{EncodePlan, fits, truncates, with_direction, with_shape};
+use super::{CHUNK, Conversion, encode};
 use crate::float::Float;
 use crate::format::FloatFormat;
 use crate::isa::{Kernel, Level};
 use crate::random::Words;
-use crate::rounding::Rounding;
 use crate::simd::Simd;
 
 struct RoundTo<'a, F: Float, const SHAPE: u8, const DIRECTION: u8> {

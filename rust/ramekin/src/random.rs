@@ -26,22 +26,21 @@ const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 /// The golden ratio and the square root of three less one, as fractions of 2^32.
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
-/// One block, for `LANES` counters at once.
+/// One block, for `LANES` counters at once. Words lie in the low halves of 64-bit lanes, whose high halves are
+/// whatever the last product left: a 32-bit multiplication does not read them, and neither does the caller.
 #[inline(always)]
-fn philox<const LANES: usize>(mut counter: [[u32; LANES]; 4], mut key: [u32; 2]) -> [[u32; LANES]; 4] {
+fn philox<const LANES: usize>(mut counter: [[u64; LANES]; 4], mut key: [u32; 2]) -> [[u64; LANES]; 4] {
+    const LOW: u64 = u32::MAX as u64;
     for _ in 0..ROUNDS {
-        let [c0, c1, c2, c3] = &mut counter;
-        for lane in 0..LANES {
-            let p0 = u64::from(c0[lane]) * u64::from(MULTIPLIERS[0]);
-            let p1 = u64::from(c2[lane]) * u64::from(MULTIPLIERS[1]);
-            let next = [
-                (p1 >> 32) as u32 ^ c1[lane] ^ key[0],
-                p1 as u32,
-                (p0 >> 32) as u32 ^ c3[lane] ^ key[1],
-                p0 as u32,
-            ];
-            [c0[lane], c1[lane], c2[lane], c3[lane]] = next;
-        }
+        let [c0, c1, c2, c3] = counter;
+        let p0 = c0.map(|c| (c & LOW) * u64::from(MULTIPLIERS[0]));
+        let p1 = c2.map(|c| (c & LOW) * u64::from(MULTIPLIERS[1]));
+        counter = [
+            std::array::from_fn(|lane| (p1[lane] >> 32) ^ c1[lane] ^ u64::from(key[0])),
+            p1,
+            std::array::from_fn(|lane| (p0[lane] >> 32) ^ c3[lane] ^ u64::from(key[1])),
+            p0,
+        ];
         key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
     }
     counter
@@ -55,11 +54,11 @@ const fn key(seed: u64) -> [u32; 2] {
 #[must_use]
 pub fn word(words: Words) -> u32 {
     let block = words.position / 4;
-    let out = philox([[block as u32], [(block >> 32) as u32], [0], [0]], key(words.seed));
-    out[(words.position % 4) as usize][0]
+    let out = philox([[block], [block >> 32], [0], [0]], key(words.seed));
+    out[(words.position % 4) as usize][0] as u32
 }
 
-const LANES: usize = 16;
+const LANES: usize = 8;
 
 /// Words that [`fill`] makes at a time.
 pub(crate) const BLOCK: usize = 4 * LANES;
@@ -68,11 +67,11 @@ pub(crate) const BLOCK: usize = 4 * LANES;
 #[inline(always)]
 pub(crate) fn fill(seed: u64, block: u64, out: &mut [u32; BLOCK]) {
     let index: [u64; LANES] = std::array::from_fn(|lane| block.wrapping_add(lane as u64));
-    let counter = [index.map(|i| i as u32), index.map(|i| (i >> 32) as u32), [0; LANES], [0; LANES]];
+    let counter = [index, index.map(|i| i >> 32), [0; LANES], [0; LANES]];
     let made = philox(counter, key(seed));
     for (lane, out) in out.chunks_exact_mut(4).enumerate() {
         for (out, made) in out.iter_mut().zip(&made) {
-            *out = made[lane];
+            *out = made[lane] as u32;
         }
     }
 }
@@ -84,7 +83,9 @@ mod tests {
     /// Random123's `kat_vectors`, lines `philox4x32 10`.
     #[test]
     fn known_answers() {
-        let run = |counter: [u32; 4], key| philox(counter.map(|c| [c]), key).map(|[word]| word);
+        let run = |counter: [u32; 4], key: [u32; 2]| {
+            philox(counter.map(|c: u32| [u64::from(c)]), key).map(|[word]| word as u32)
+        };
         assert_eq!(run([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
         assert_eq!(run([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
         assert_eq!(

@@ -1,0 +1,204 @@
+"""Speed of conversions beside memcpy, numpy, ml_dtypes, torch and numkong, in one run.
+
+Usage: ``python benches/casts.py [--quick] [--threads 1|all] [--record]``
+
+Every library converts the same numbers into memory that is there already. Bits are compared before anything
+is timed. The calls of a line take turns; a figure is the best of its samples, a ratio that of the best
+samples; ``~`` marks a verdict that the median of the ratios within each turn does not share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+import checks
+import libraries
+import ours
+import ramekin as rk
+import record
+import workloads
+from targets import Result, Verdict, verdicts
+from timing import Plan, measure
+from workloads import Workload
+
+TITLES = {
+    "encode": "from float32",
+    "decode": "to float32",
+    "modes": f"each format with each rounding, beside {workloads.REFERENCE} to nearest even",
+    "stochastic": "stochastic rounding",
+    "pack": "packing",
+    "unpack": "unpacking",
+    "scaling": "two threads beside one",
+    "small": f"{workloads.SMALL} elements, new array",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer samples")
+    parser.add_argument(
+        "--threads", choices=("1", "all"), help="only one thread, or only all (default: both)"
+    )
+    parser.add_argument("--record", action="store_true", help="write benches/records/<date>-<isa>.json")
+    options = parser.parse_args(arguments)
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    before = os.getloadavg()[0]
+    console.print(_heading())
+    notes = {"left_out": ours.left_out(), "not_installed": libraries.missing(), "different_bits": []}
+    for line in notes["left_out"]:
+        console.print(f"Left out, not in this ramekin: {line}.")
+    if notes["not_installed"]:
+        console.print(f"Not installed: {', '.join(notes['not_installed'])}.")
+    try:
+        for name in workloads.formats():
+            notes["different_bits"] += checks.check_encode(name) + checks.check_decode(name)
+        console.print(f"Bits: every library agrees with ramekin on every number, but for {_known(notes)}.")
+        results = _run(console, options.quick, options.threads)
+    except checks.WrongBitsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    judged = verdicts(results)
+    for table in _tables(results):
+        console.print(table)
+    console.print(_verdict_table(judged))
+    if options.record:
+        settings = {"quick": options.quick, "threads": options.threads or "both"}
+        path = record.write(results, judged, notes, settings, (before, os.getloadavg()[0]))
+        console.print(f"Recorded in {path}.")
+    return 0
+
+
+def _run(console: Console, quick: bool, threads: str | None) -> list[Result]:
+    cache = Plan(7, 1e-3) if quick else Plan(25, 2e-3)
+    memory = Plan(3, 0.0) if quick else Plan(9, 0.0)
+    results = []
+    columns = (SpinnerColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("")
+        for work in _workloads(threads):
+            progress.update(task, description=f"{work.name}, {work.place}")
+            if work.kind != "scaling":
+                _set_num_threads(work.threads)
+            results.append(Result(work, measure(work.calls, cache if work.place == "cache" else memory)))
+    return results
+
+
+def _workloads(threads: str | None) -> Iterator[Workload]:
+    """Make the work one by one, on the number of threads that it is about."""
+    cores = record.machine()["cores"]
+    if threads != "all":
+        _set_num_threads(1)
+        for make in (workloads.cache, workloads.modes, workloads.stochastic, workloads.small):
+            yield from make()
+        yield from workloads.packing()
+        yield from workloads.memory(1)
+    if threads != "1" and cores > 1:
+        yield from workloads.scaling()
+        _set_num_threads(cores)
+        yield from workloads.memory(cores)
+
+
+def _set_num_threads(n: int) -> None:
+    rk.set_num_threads(n)
+    libraries.set_num_threads(n)
+
+
+def _heading() -> str:
+    facts = record.machine()
+    versions = ", ".join(f"{name} {version}" for name, version in libraries.versions().items())
+    return f"{facts['cpu']}, {facts['isa']}, {facts['cores']} cores; {versions}"
+
+
+def _known(notes: dict[str, list[str]]) -> str:
+    """Sum up the known differences: per library, what kinds of input."""
+    kinds: dict[str, set[str]] = {}
+    for line in notes["different_bits"]:
+        where, _, what = line.partition(": ")
+        kinds.setdefault(where.rpartition(", ")[2], set()).update(what.split(", "))
+    return "; ".join(f"{name} ({', '.join(sorted(what))})" for name, what in kinds.items()) or "nothing"
+
+
+def _tables(results: Iterable[Result]) -> Iterator[Table]:
+    groups: dict[tuple[str, str, int], list[Result]] = {}
+    for result in results:
+        work = result.workload
+        groups.setdefault((work.place, work.kind, work.threads), []).append(result)
+    for (place, kind, threads), members in groups.items():
+        where = "in cache" if place == "cache" else "from memory"
+        on = "one thread" if threads == 1 else f"{threads} threads"
+        make = _mode_table if kind == "modes" else _call_table if kind == "small" else _rate_table
+        yield make(f"{TITLES[kind]}, {where}, {on}", members)
+
+
+def _empty_table(title: str, columns: Iterable[str]) -> Table:
+    table = Table(title=title, title_justify="left", min_width=len(title) + 2)
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _rate_table(title: str, results: Sequence[Result]) -> Table:
+    peers = list(dict.fromkeys(peer for result in results for peer in result.peers))
+    table = _empty_table(f"{title}: Gelem/s (ours/peer)", ("ramekin", "GB/s", *peers))
+    for result in results:
+        bandwidth = result.workload.traffic / result.timings["ramekin"].best / 1e9
+        cells = [
+            f"{result.rate(peer):.3g} ({result.speed_over(peer).best:.2f})" if peer in result.timings else "-"
+            for peer in peers
+        ]
+        table.add_row(result.workload.name, f"{result.rate('ramekin'):.3g}", f"{bandwidth:.3g}", *cells)
+    return table
+
+
+def _mode_table(title: str, results: Sequence[Result]) -> Table:
+    """One row for each format, one column for each rounding."""
+    table = _empty_table(f"{title}: Gelem/s (time/reference)", ours.ROUNDINGS)
+    for name in dict.fromkeys(result.workload.format for result in results):
+        row = [result for result in results if result.workload.format == name]
+        reference = workloads.REFERENCE
+        times = [result.speed_over(reference).inverse.best for result in row]
+        table.add_row(name, *(f"{r.rate('ramekin'):.3g} ({t:.2f})" for r, t in zip(row, times, strict=True)))
+    return table
+
+
+def _call_table(title: str, results: Sequence[Result]) -> Table:
+    table = _empty_table(f"{title}: ns a call", results[0].timings)
+    for result in results:
+        table.add_row(result.workload.name, *(f"{t.best * 1e9:.0f}" for t in result.timings.values()))
+    return table
+
+
+def _verdict_table(judged: Sequence[Verdict]) -> Table:
+    met = sum(verdict.met for verdict in judged)
+    title = f"targets (for one thread with AVX-512): {met} of {len(judged)} met"
+    table = Table(title=title, title_justify="left")
+    for name in ("", "place", "target", "measured", "median", "verdict"):
+        table.add_column(name, justify="right" if name in ("measured", "median") else "left")
+    for verdict in judged:
+        word = "[green]met" if verdict.met else "[red]missed"
+        value = verdict.value
+        table.add_row(
+            verdict.workload.name,
+            verdict.workload.place,
+            verdict.bound,
+            f"{value.best:.2f}",
+            f"{value.median:.2f}",
+            word if verdict.sure else f"{word} ~",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

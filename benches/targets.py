@@ -1,0 +1,130 @@
+"""The speed to reach, as a table, and the verdict on each line of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from timing import Ratio, Timing
+from workloads import REFERENCE, Workload
+
+__all__ = ["TARGETS", "Result", "Target", "Verdict", "verdicts"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A workload and its times."""
+
+    workload: Workload
+    timings: Mapping[str, Timing]
+
+    @property
+    def peers(self) -> list[str]:
+        """Every library but ours."""
+        return [name for name in self.timings if name != "ramekin"]
+
+    def speed_over(self, peer: str) -> Ratio:
+        """Our speed over a peer's."""
+        return self.timings["ramekin"].speed_over(self.timings[peer])
+
+    def rate(self, library: str) -> float:
+        """Return a library's best, in Gelem/s."""
+        return self.workload.elements / self.timings[library].best / 1e9
+
+
+@dataclass(frozen=True)
+class Target:
+    """A line of the table.
+
+    Exactly one of the bounds is given: `speed`, our speed over the peer's, at least; `time`, our time over
+    the peer's, at most; `rate`, Gelem/s, at least. With `worst` the slowest workload of each format stands
+    for it.
+    """
+
+    kinds: tuple[str, ...]
+    place: str
+    peer: str = ""
+    formats: tuple[str, ...] | None = None
+    speed: float | None = None
+    time: float | None = None
+    rate: float | None = None
+    worst: bool = False
+
+    def selects(self, result: Result) -> bool:
+        """Whether the line is about this workload. All are about one thread, but for the one about two."""
+        work = result.workload
+        return (
+            work.kind in self.kinds
+            and work.place == self.place
+            and (self.formats is None or work.format in self.formats)
+            and (work.threads == 1 or work.kind == "scaling")
+            and (not self.peer or self.peer in result.timings)
+        )
+
+    @property
+    def bound(self) -> str:
+        """The bound, for people."""
+        if self.speed is not None:
+            return f"speed ≥ {self.speed:g} x {self.peer}"
+        if self.time is not None:
+            return f"time ≤ {self.time:g} x {self.peer}"
+        return f"≥ {self.rate:g} Gelem/s"
+
+    def judge(self, result: Result) -> Verdict:
+        """Measure one workload against the bound."""
+        if self.speed is not None:
+            ratio, limit, sign = result.speed_over(self.peer), self.speed, 1.0
+        elif self.time is not None:
+            ratio, limit, sign = result.speed_over(self.peer).inverse, self.time, -1.0
+        else:
+            assert self.rate is not None
+            ours = result.timings["ramekin"]
+            scale = result.workload.elements / 1e9
+            ratio, limit, sign = Ratio(scale / ours.best, scale / ours.median), self.rate, 1.0
+        met = sign * ratio.best >= sign * limit
+        sure = met == (sign * ratio.median >= sign * limit)
+        return Verdict(result.workload, self.bound, ratio, met, sure)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a workload meets a bound; not `sure` where best and median disagree."""
+
+    workload: Workload
+    bound: str
+    value: Ratio
+    met: bool
+    sure: bool
+
+
+#: For one thread of an AVX-512 machine.
+TARGETS = (
+    Target(("encode",), "cache", "numkong", (REFERENCE,), speed=3.0),
+    Target(("encode",), "cache", "ml_dtypes", (REFERENCE,), speed=25.0),
+    Target(("modes",), "cache", REFERENCE, time=1.5, worst=True),
+    Target(("encode",), "cache", "numkong", ("bfloat16", "float16"), speed=1.0),
+    Target(("encode",), "cache", "numpy", ("float16",), speed=20.0),
+    Target(("decode",), "cache", "numkong", (REFERENCE, "float8_e5m2"), speed=1.0),
+    Target(("decode",), "cache", "ml_dtypes", (REFERENCE, "float8_e5m2"), speed=30.0),
+    Target(("encode", "decode"), "memory", "memcpy", speed=0.9),
+    Target(("stochastic",), "cache", rate=0.6),
+    Target(("pack", "unpack"), "memory", "memcpy", speed=0.8),
+    Target(("scaling",), "cache", "one thread", speed=1.6),
+    Target(("small",), "cache", "ml_dtypes", time=1.5),
+)
+
+
+def verdicts(results: Sequence[Result]) -> list[Verdict]:
+    """Judge every result by every line that is about it."""
+    found = []
+    for target in TARGETS:
+        judged = [target.judge(result) for result in results if target.selects(result)]
+        if target.worst:
+            formats = dict.fromkeys(verdict.workload.format for verdict in judged)
+            judged = [_worst(judged, name) for name in formats]
+        found += judged
+    return found
+
+
+def _worst(judged: Sequence[Verdict], name: str) -> Verdict:
+    return max((v for v in judged if v.workload.format == name), key=lambda verdict: verdict.value.best)

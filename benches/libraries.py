@@ -102,16 +102,26 @@ def _torch_copies(source: Array, destination: Array) -> Callable[[], object] | N
     return lambda: taken.copy_(given)
 
 
-def _numkong_casts(source: Array, destination: Array) -> Callable[[], object] | None:
-    names = [_NUMKONG_NAMES.get(array.dtype.name) for array in (source, destination)]
-    if _numkong is None or None in names:
+def _numkong_tensor(array: Array) -> Any:
+    """Return NumKong's tensor on the array's memory; None where it lacks the format.
+
+    Given an array of an ml_dtypes dtype, NumKong spends microseconds on each call to find out what it is.
+    """
+    name = _NUMKONG_NAMES.get(array.dtype.name)
+    if _numkong is None or name is None:
         return None
-    astype, name = _numkong.astype, names[1]
     try:
-        astype(source[:1].copy(), name, out=destination[:1].copy())
+        return _numkong.from_pointer(array.ctypes.data, array.shape, name, owner=array)
     except (TypeError, ValueError):
         return None
-    return lambda: astype(source, name, out=destination)
+
+
+def _numkong_casts(source: Array, destination: Array) -> Callable[[], object] | None:
+    given, taken = _numkong_tensor(source), _numkong_tensor(destination)
+    if _numkong is None or given is None or taken is None:
+        return None
+    astype, name = _numkong.astype, _NUMKONG_NAMES[destination.dtype.name]
+    return lambda: astype(given, name, out=taken)
 
 
 #: By name, in the order of the table's columns.

@@ -55,9 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console = Console(width=140)
     before = os.getloadavg()[0]
     console.print(_heading())
-    notes = {"left_out": ours.left_out(), "not_installed": libraries.missing(), "different_bits": []}
-    for line in notes["left_out"]:
-        console.print(f"Left out, not in this ramekin: {line}.")
+    notes = {"not_installed": libraries.missing(), "different_bits": []}
     if notes["not_installed"]:
         console.print(f"Not installed: {', '.join(notes['not_installed'])}.")
     try:

@@ -131,11 +131,9 @@ def stochastic() -> Iterator[Workload]:
     """Make stochastic rounding in cache."""
     for name in (REFERENCE, "float4_e2m1fn", "bfloat16", "float16"):
         numbers, narrow = _numbers(CACHE, name), _empty(CACHE, dtype_of(name))
-        own = ours.stochastic(numbers, narrow, SEED)
-        if own is not None:
-            traffic = numbers.nbytes + narrow.nbytes
-            calls = {"ramekin": Call(own), "memcpy": _memcpy(traffic)}
-            yield Workload("stochastic", f"float32 → {name}", name, "cache", 1, CACHE, traffic, calls)
+        traffic = numbers.nbytes + narrow.nbytes
+        calls = {"ramekin": Call(ours.stochastic(numbers, narrow, SEED)), "memcpy": _memcpy(traffic)}
+        yield Workload("stochastic", f"float32 → {name}", name, "cache", 1, CACHE, traffic, calls)
 
 
 def packing() -> Iterator[Workload]:
@@ -147,11 +145,8 @@ def packing() -> Iterator[Workload]:
                 continue
             codes = np.random.default_rng(SEED).integers(0, 1 << fmt.bits, elements, dtype=np.uint8)
             pack = ours.packer(codes, fmt)
-            if pack is None:
-                continue
             data = pack()
             unpack = ours.unpacker(data, fmt, codes.shape)
-            assert unpack is not None
             same_bits(unpack(), codes, "unpack after pack", name)
             traffic = codes.nbytes + data.nbytes
             for kind, own in (("pack", pack), ("unpack", unpack)):

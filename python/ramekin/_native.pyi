@@ -53,7 +53,15 @@ class Proof:
 
 def named_formats() -> list[str]: ...
 def p3109(bits: int, precision: int, signed: bool, extended: bool) -> tuple[str, Numbers]: ...
-def cast_small(x: object, format: Format, rounding: str, saturate: bool) -> NDArray[Any] | None: ...
+def register_dtypes(dtypes: list[tuple[np.dtype[Any], Format | None]]) -> None: ...
+def cast_small(
+    x: object,
+    format: Format,
+    dtype: np.dtype[Any],
+    rounding: str,
+    saturate: bool,
+    out: NDArray[Any] | None,
+) -> NDArray[Any] | None: ...
 def encode(
     src: NDArray[Any],
     src_format: Format | None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import operator
 import secrets
 from typing import Any, SupportsIndex, TypeAlias
-from typing import cast as typing_cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -76,8 +75,8 @@ def cast(
         If a name is unknown, the seed is no 64-bit number, or `out` has another shape or is read-only.
     """
     fmt = _target(dtype)
-    if out is None and seed is None and rounding != "stochastic" and fmt is not None:
-        quick = _native.cast_small(x, fmt, rounding, saturate)
+    if fmt is not None and seed is None and rounding != "stochastic":
+        quick = _native.cast_small(x, fmt, fmt.dtype, rounding, saturate, out)
         if quick is not None:
             return quick
     array = _numbers(x, "cast")
@@ -120,7 +119,12 @@ def encode(
         As :func:`cast`.
     """
     fmt = as_format(format)
-    return _encode(_numbers(x, "encode"), fmt, fmt.code_dtype, rounding, saturate, _key(rounding, seed), out)
+    dtype = fmt.code_dtype
+    if seed is None and rounding != "stochastic":
+        quick = _native.cast_small(x, fmt, dtype, rounding, saturate, out)
+        if quick is not None:
+            return quick
+    return _encode(_numbers(x, "encode"), fmt, dtype, rounding, saturate, _key(rounding, seed), out)
 
 
 def decode(
@@ -335,12 +339,13 @@ def _encode(
     key: int,
     out: _Array | None,
 ) -> _Array:
+    source_format = None if array.dtype in _NUMBERS else format_of(array.dtype)
+    if source_format is not None and fmt.name == "float32" and dtype == _FLOAT32 and not saturate:
+        return _decode(array.view(source_format.code_dtype), source_format, _FLOAT32, out)
     source = _in_one_piece(array, c_order=rounding == "stochastic")
-    source_format = None
     flat = _flat(source)
-    if source.dtype not in _NUMBERS:
-        source_format = format_of(source.dtype)
-        flat = flat.view(typing_cast(FloatFormat, source_format).code_dtype)
+    if source_format is not None:
+        flat = flat.view(source_format.code_dtype)
     result, place = _destination(source, array, dtype, out)
     codes = _flat(place).view(fmt.code_dtype)
     _native.encode(flat, source_format, codes, fmt, rounding, saturate, key)

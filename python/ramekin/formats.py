@@ -139,7 +139,8 @@ class FloatFormat(_native.Format):
     @property
     def code_dtype(self) -> np.dtype[Any]:
         """The unsigned integer that holds one code: uint8, uint16 or uint32."""
-        return np.dtype(np.uint8 if self.bits <= 8 else np.uint16 if self.bits <= 16 else np.uint32)
+        bits = self.bits
+        return _UINT8 if bits <= 8 else _UINT16 if bits <= 16 else _UINT32
 
     @property
     def has_dtype(self) -> bool:
@@ -187,6 +188,8 @@ class FloatFormat(_native.Format):
         return (FloatFormat._of, (self.name, self.numbers))
 
 
+_UINT8, _UINT16, _UINT32 = np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32)
+
 #: What names a format: the format, its name, or its NumPy dtype or scalar type.
 FormatLike: TypeAlias = FloatFormat | DTypeLike
 
@@ -198,6 +201,7 @@ def _dtype_of(name: str) -> np.dtype[Any] | None:
 
 _BY_NAME = {name: FloatFormat._of(name, dtype=_dtype_of(name)) for name in _native.named_formats()}
 _BY_DTYPE = {fmt.dtype: fmt for fmt in _BY_NAME.values() if fmt.has_dtype}
+_native.register_dtypes([*_BY_DTYPE.items(), (np.dtype(np.float64), None)])
 
 # Every usual way to name a format, for the price of one look-up: small arrays are common.
 _BY_ANY: dict[Any, FloatFormat] = dict(_BY_NAME)

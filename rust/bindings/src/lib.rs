@@ -21,7 +21,7 @@ mod _native {
     #[pymodule_export]
     use super::matmul::matmul;
     #[pymodule_export]
-    use super::small::cast_small;
+    use super::small::{cast_small, register_dtypes};
     #[pymodule_export]
     use super::system::{get_num_threads, isa, isa_levels, set_num_threads};
     #[pymodule_export]

@@ -2,94 +2,198 @@
 
 use std::slice;
 
-use numpy::npyffi::{NPY_ARRAY_ALIGNED, NPY_ARRAY_C_CONTIGUOUS, NPY_ORDER, PY_ARRAY_API, PyArrayObject};
-use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods, dtype};
+use numpy::npyffi::{
+    NPY_ARRAY_ALIGNED, NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_WRITEABLE, NPY_ORDER, PY_ARRAY_API, PyArrayObject,
+};
+use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use ramekin::FloatFormat;
-use ramekin::convert::{self, Code, Conversion, Float};
+use ramekin::convert::{self, Code, Conversion};
+use ramekin::format::FLOAT32;
+use ramekin::isa::Level;
 
 use crate::convert::options;
 use crate::format::Format;
-use crate::system::level;
+use crate::system::{level, value_error};
 
 /// Arrays up to this size are converted here, the interpreter held: releasing it would cost as much.
 const LARGEST: usize = 1 << 14;
 
-/// A new array of the format's dtype, or None where the long way must be taken: `x` is no plain, small, aligned,
-/// C-contiguous array of native float32 or float64.
+/// A NumPy dtype and the format it holds; float64 has none.
+type Dtype = (Py<PyAny>, Option<Py<Format>>);
+
+static DTYPES: PyOnceLock<Vec<Dtype>> = PyOnceLock::new();
+
+/// Tells which dtypes there are. Called once, at import.
+#[pyfunction]
+pub(crate) fn register_dtypes(py: Python<'_>, dtypes: Vec<Dtype>) {
+    let _ = DTYPES.set(py, dtypes);
+}
+
+/// A plain array: contiguous in C order, aligned, in native byte order, not too large, of a registered dtype.
+struct Plain<'a, 'py> {
+    array: &'a Bound<'py, PyUntypedArray>,
+    /// Its format; float64 has none.
+    format: Option<&'a FloatFormat>,
+}
+
+impl<'a, 'py> Plain<'a, 'py> {
+    fn new(array: &'a Bound<'py, PyAny>, flags: i32) -> Option<Self> {
+        let array = array.cast_exact::<PyUntypedArray>().ok()?;
+        let flags = flags | NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED;
+        // SAFETY: an array, alive while it is bound.
+        let has = unsafe { (*array.as_array_ptr()).fields.flags };
+        if array.len() > LARGEST || has & flags != flags {
+            return None;
+        }
+        // A dtype of another byte order is another object, so identity is enough.
+        let dtype = array.dtype();
+        let (_, format) = DTYPES.get(array.py())?.iter().find(|(known, _)| known.is(&dtype))?;
+        Some(Self { array, format: format.as_ref().map(|format| &format.get().format) })
+    }
+
+    fn data<T>(&self) -> *mut T {
+        // SAFETY: an array, alive while it is bound.
+        unsafe { (*self.array.as_array_ptr()).fields.data.cast() }
+    }
+
+    /// # Safety
+    ///
+    /// The elements must be as wide as `T`, of which every bit pattern must be a value, and nobody may write them
+    /// while the slice lives.
+    unsafe fn elements<T>(&self) -> &'a [T] {
+        // SAFETY: contiguous and aligned; the caller vouches for the rest.
+        unsafe { slice::from_raw_parts(self.data(), self.array.len()) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Plain::elements`], and nobody else may read them.
+    unsafe fn elements_mut<T>(&self) -> &'a mut [T] {
+        // SAFETY: contiguous, aligned and writeable; the caller vouches for the rest.
+        unsafe { slice::from_raw_parts_mut(self.data(), self.array.len()) }
+    }
+
+    /// The memory that the elements fill.
+    fn span(&self) -> std::ops::Range<usize> {
+        let start = self.data::<u8>() as usize;
+        start..start + self.array.len() * self.array.dtype().itemsize()
+    }
+}
+
+/// `out`, or a new array of `dtype`, which is the format's or that of its codes; or None where the long way must be taken, because `x` or `out` is
+/// no plain array, or they overlap, or do not fit.
 #[pyfunction]
 pub(crate) fn cast_small<'py>(
-    py: Python<'py>,
     x: &Bound<'py, PyAny>,
     format: &Format,
+    dtype: &Bound<'py, PyArrayDescr>,
     rounding: &str,
     saturate: bool,
+    out: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Ok(x) = x.cast_exact::<PyUntypedArray>() else { return Ok(None) };
-    let Some(target) = &format.dtype else { return Ok(None) };
-    let plain = NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED;
-    // SAFETY: x is a NumPy array, alive while it is bound.
-    let flags = unsafe { (*x.as_array_ptr()).fields.flags };
-    let source = x.dtype();
-    if x.len() > LARGEST || flags & plain != plain || source.is_native_byteorder() != Some(true) {
-        return Ok(None);
+    let Some(source) = Plain::new(x, 0) else { return Ok(None) };
+    if dtype.itemsize() * 8 < format.format.bits() as usize {
+        return Err(value_error(format!("{} does not fit {dtype}", format.format)));
     }
     let options = options(rounding, saturate, 0)?;
-    let to = &format.format;
-    let target = target.bind(py).cast::<PyArrayDescr>()?;
-    // SAFETY: in each arm the arrays have the element type and size that `encode` is told, as just checked.
-    unsafe {
-        if source.is_equiv_to(&dtype::<f32>(py)) {
-            convert_small::<f32>(x, target, to, options).map(Some)
-        } else if source.is_equiv_to(&dtype::<f64>(py)) {
-            convert_small::<f64>(x, target, to, options).map(Some)
-        } else {
-            Ok(None)
+    let level = level()?;
+    let given = out.is_some();
+    let out = match out {
+        Some(out) => out,
+        None => new_like(source.array, dtype)?,
+    };
+    {
+        let Some(target) = Plain::new(&out, NPY_ARRAY_WRITEABLE) else { return Ok(None) };
+        let (from, to) = (source.span(), target.span());
+        let apart = from.end <= to.start || to.end <= from.start;
+        if given
+            && (!target.array.dtype().is(dtype) || target.array.shape() != source.array.shape() || !apart)
+        {
+            return Ok(None);
+        }
+        // SAFETY: the target's elements are as wide as the codes written; nobody else has it or it is apart from
+        // the source; the interpreter is held, so nobody writes either.
+        unsafe {
+            match dtype.itemsize() {
+                1 => convert_to(level, &source, &format.format, target.elements_mut::<u8>(), options),
+                2 => convert_to(level, &source, &format.format, target.elements_mut::<u16>(), options),
+                4 if format.format == FLOAT32 && !options.saturate => {
+                    convert_to_float32(level, &source, &target, options);
+                }
+                4 => convert_to(level, &source, &format.format, target.elements_mut::<u32>(), options),
+                _ => return Ok(None),
+            }
         }
     }
+    Ok(Some(out))
 }
 
-/// # Safety
-///
-/// `x` must be aligned and contiguous, with elements of type `F`.
-unsafe fn convert_small<'py, F: Float>(
+fn new_like<'py>(
     x: &Bound<'py, PyUntypedArray>,
-    target: &Bound<'py, PyArrayDescr>,
-    format: &FloatFormat,
-    options: Conversion,
+    dtype: &Bound<'py, PyArrayDescr>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = x.py();
-    // SAFETY: x is an array and target a descriptor, whose reference PyArray_NewLikeArray takes over.
-    let out = unsafe {
+    // SAFETY: x is an array and dtype a descriptor, whose reference PyArray_NewLikeArray takes over.
+    unsafe {
         let made = PY_ARRAY_API.PyArray_NewLikeArray(
             py,
-            x.as_array_ptr(),
+            x.as_array_ptr().cast::<PyArrayObject>(),
             NPY_ORDER::NPY_CORDER,
-            target.clone().into_dtype_ptr(),
+            dtype.clone().into_dtype_ptr(),
             0,
         );
-        Bound::from_owned_ptr_or_err(py, made)?
-    };
-    let dst = out.as_ptr().cast::<PyArrayObject>();
-    let level = level()?;
-    // SAFETY: both arrays are contiguous and of x.len() elements, x's of type F by the contract and the new one's
-    // of the format's code width; NumPy's allocations are aligned for those. Nobody else has the new array, and
-    // the interpreter is held, so nobody writes x.
-    unsafe {
-        let src = slice::from_raw_parts((*x.as_array_ptr()).fields.data.cast::<F>(), x.len());
-        match format.bits() {
-            0..=8 => convert::encode(level, format, options, src, codes::<u8>(dst, x.len())),
-            9..=16 => convert::encode(level, format, options, src, codes::<u16>(dst, x.len())),
-            _ => convert::encode(level, format, options, src, codes::<u32>(dst, x.len())),
-        }
+        Bound::from_owned_ptr_or_err(py, made)
     }
-    Ok(out)
 }
 
 /// # Safety
 ///
-/// `array` must be an aligned, contiguous array of `len` elements as wide as `C`, used by nobody else.
-unsafe fn codes<'a, C: Code>(array: *mut PyArrayObject, len: usize) -> &'a mut [C] {
-    // SAFETY: the caller vouches for it.
-    unsafe { slice::from_raw_parts_mut((*array).fields.data.cast::<C>(), len) }
+/// Nobody may write the source meanwhile.
+unsafe fn convert_to<C: Code>(
+    level: Level,
+    source: &Plain<'_, '_>,
+    format: &FloatFormat,
+    dst: &mut [C],
+    options: Conversion,
+) {
+    // SAFETY: in each arm the elements are of the format found for their dtype; the caller vouches for the rest.
+    unsafe {
+        match source.format {
+            None => convert::encode(level, format, options, source.elements::<f64>(), dst),
+            Some(from) => match from.bits() {
+                0..=8 => {
+                    convert::encode_codes(level, (from, source.elements::<u8>()), (format, dst), options)
+                }
+                9..=16 => {
+                    convert::encode_codes(level, (from, source.elements::<u16>()), (format, dst), options)
+                }
+                _ => convert::encode(level, format, options, source.elements::<f32>(), dst),
+            },
+        }
+    }
+}
+
+/// # Safety
+///
+/// Nobody may write the source or use the target, of float32, meanwhile.
+unsafe fn convert_to_float32(
+    level: Level,
+    source: &Plain<'_, '_>,
+    target: &Plain<'_, '_>,
+    options: Conversion,
+) {
+    // SAFETY: as in `convert_to`; a float32 is its code.
+    unsafe {
+        match source.format {
+            Some(from) if from.bits() <= 8 => {
+                convert::decode(level, from, source.elements::<u8>(), target.elements_mut::<f32>());
+            }
+            Some(from) if from.bits() <= 16 => {
+                convert::decode(level, from, source.elements::<u16>(), target.elements_mut::<f32>());
+            }
+            _ => convert_to(level, source, &FLOAT32, target.elements_mut::<u32>(), options),
+        }
+    }
 }

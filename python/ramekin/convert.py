@@ -139,8 +139,7 @@ def decode(
     Parameters
     ----------
     codes : array_like of integers
-        Codes of `format`. In the integers that :func:`encode` gives, bits above a code are ignored, as
-        ``ml_dtypes`` ignores them.
+        Codes of `format`. In the integers that :func:`encode` gives, bits above a code are ignored.
     format : FloatFormat, str, dtype or scalar type
         The format.
     dtype : dtype, default float32

@@ -57,6 +57,10 @@ pub trait Float:
     fn from_f64(value: f64) -> Self;
     /// Widens exactly.
     fn to_f64(self) -> f64;
+    /// The slice itself if it is of `f32`.
+    fn as_f32(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
 
     /// 2^exponent, which must be a normal number of this type.
     #[inline(always)]
@@ -79,7 +83,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($float:ty, $bits:ty, $width:literal, $mantissa:literal, $bias:literal) => {
+    ($float:ty, $bits:ty, $width:literal, $mantissa:literal, $bias:literal $(, $method:item)?) => {
         impl Bits for $bits {
             const ZERO: Self = 0;
             const ONE: Self = 1;
@@ -129,15 +133,29 @@ macro_rules! float {
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }
+            $($method)?
         }
     };
 }
 
-float!(f32, u32, 32, 23, 127);
+float!(
+    f32,
+    u32,
+    32,
+    23,
+    127,
+    fn as_f32(slice: &[f32]) -> Option<&[f32]> {
+        Some(slice)
+    }
+);
 float!(f64, u64, 64, 52, 1023);
 
 /// An unsigned integer that holds one code of a format.
 pub trait Code: Copy + Default + Send + Sync + 'static {
+    /// The slice itself if it is of `u16`.
+    fn as_u16(_: &mut [Self]) -> Option<&mut [u16]> {
+        None
+    }
     /// Width in bits.
     const WIDTH: u32;
     /// Keeps the low bits.
@@ -147,9 +165,10 @@ pub trait Code: Copy + Default + Send + Sync + 'static {
 }
 
 macro_rules! code {
-    ($($int:ty),*) => {$(
+    ($($int:ty $(: $method:item)?),*) => {$(
         impl Code for $int {
             const WIDTH: u32 = <$int>::BITS;
+            $($method)?
             #[inline(always)]
             fn truncate(bits: u32) -> Self {
                 bits as Self
@@ -162,4 +181,4 @@ macro_rules! code {
     )*};
 }
 
-code!(u8, u16, u32);
+code!(u8, u16: fn as_u16(slice: &mut [u16]) -> Option<&mut [u16]> { Some(slice) }, u32);

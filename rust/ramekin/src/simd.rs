@@ -12,6 +12,10 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn splat(self, value: f32) -> Self::F32;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// Whether [`Simd::to_float16`] does anything.
+    const HAS_FLOAT16: bool;
+    /// Rounds to float16, to nearest even, by the instruction for it; NaN becomes the canonical one.
+    fn to_float16(self, src: &[f32; HALVES], dst: &mut [u16; HALVES]);
     /// # Safety
     ///
     /// `src` must be valid for reading `LANES` floats; no alignment is asked.
@@ -21,6 +25,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// `dst` must be valid for writing `LANES` floats; no alignment is asked.
     unsafe fn store(self, dst: *mut f32, value: Self::F32);
 }
+
+/// How many float16 are made at a time.
+pub(crate) const HALVES: usize = 16;
 
 /// The baseline of the architecture.
 #[derive(Clone, Copy)]
@@ -42,6 +49,11 @@ impl Simd for Portable {
     fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
         std::array::from_fn(|i| fma(a[i], b[i], c[i]))
     }
+
+    const HAS_FLOAT16: bool = false;
+
+    #[inline(always)]
+    fn to_float16(self, _: &[f32; HALVES], _: &mut [u16; HALVES]) {}
 
     #[inline(always)]
     unsafe fn load(self, src: *const f32) -> Self::F32 {
@@ -93,7 +105,7 @@ pub(crate) use x86::{X86Avx2, X86Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Simd;
+    use super::{HALVES, Simd};
     use std::arch::x86_64::*;
 
     macro_rules! x86_simd {
@@ -117,6 +129,7 @@ mod x86 {
                 type F32 = $vector;
                 const LANES: usize = $lanes;
                 const TILE: (usize, usize) = $tile;
+                const HAS_FLOAT16: bool = true;
 
                 #[inline(always)]
                 fn splat(self, value: f32) -> $vector {
@@ -128,6 +141,25 @@ mod x86 {
                 fn fma(self, a: $vector, b: $vector, c: $vector) -> $vector {
                     // SAFETY: the token vouches for the instructions.
                     unsafe { $fma(a, b, c) }
+                }
+
+                #[inline(always)]
+                fn to_float16(self, src: &[f32; HALVES], dst: &mut [u16; HALVES]) {
+                    for (to, from) in dst.chunks_exact_mut(8).zip(src.chunks_exact(8)) {
+                        // SAFETY: both tokens vouch for F16C and SSE 4.1; `from` is eight floats and `to` eight
+                        // halves.
+                        unsafe {
+                            let floats = _mm256_loadu_ps(from.as_ptr());
+                            let made = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats);
+                            // The instruction keeps payloads: above infinity take sign and quiet bit instead.
+                            let magnitude = _mm_and_si128(made, _mm_set1_epi16(0x7fff));
+                            let is_nan = _mm_cmpgt_epi16(magnitude, _mm_set1_epi16(0x7c00));
+                            let sign = _mm_andnot_si128(_mm_set1_epi16(0x7fff), made);
+                            let nan = _mm_or_si128(sign, _mm_set1_epi16(0x7e00));
+                            let halves = _mm_blendv_epi8(made, nan, is_nan);
+                            _mm_storeu_si128(to.as_mut_ptr().cast(), halves);
+                        }
+                    }
                 }
 
                 #[inline(always)]

@@ -91,6 +91,23 @@ where
                     "{format} {options:?} {level}: {x:?} gives {code:#x}, not {right:#x}"
                 );
             }
+            if format.bits() <= 16 {
+                // Narrower codes come from other loops.
+                let mut narrow = vec![0u16; inputs.len()];
+                encode(level, format, options, inputs, &mut narrow);
+                assert!(
+                    narrow.iter().zip(&right).all(|(&a, &b)| u32::from(a) == b),
+                    "{format} {options:?} {level}"
+                );
+            }
+            if format.bits() <= 8 {
+                let mut narrow = vec![0u8; inputs.len()];
+                encode(level, format, options, inputs, &mut narrow);
+                assert!(
+                    narrow.iter().zip(&right).all(|(&a, &b)| u32::from(a) == b),
+                    "{format} {options:?} {level}"
+                );
+            }
             round_to(level, format, options, inputs, &mut rounded);
             decode(level, format, &codes, &mut back);
             for ((a, b), x) in rounded.iter().zip(&back).zip(inputs) {

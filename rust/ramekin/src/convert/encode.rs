@@ -1,11 +1,13 @@
 //! Machine floats to codes, rounded once.
 
+use super::half::{ToBfloat16, ToFloat16};
 use super::plan::{EncodePlan, direction, fits, shape, truncates, with_direction, with_shape};
 use super::{CHUNK, Conversion};
 use crate::float::{Bits, Code, Float};
-use crate::format::FloatFormat;
+use crate::format::{BFLOAT16, FLOAT16, FloatFormat};
 use crate::isa::{Kernel, Level};
 use crate::random::{self, Words};
+use crate::rounding::Rounding;
 use crate::simd::Simd;
 
 /// The definition: one machine float to one code, in the low bits of the result; what lies above them is
@@ -316,10 +318,34 @@ pub fn encode<F: Float, C: Code>(
         }
         return;
     }
+    let done = by_halves(level, format, options, src, dst);
+    let (src, dst, options) = (&src[done..], &mut dst[done..], options.after(done));
     let (plan, words) = (EncodePlan::<F>::new(format, options), options.words);
     with_shape!(format, truncates::<F>(format), SHAPE => with_direction!(options.rounding, DIRECTION => {
         level.run(Encode::<F, C, SHAPE, DIRECTION> { plan, words, src, dst });
     }));
+}
+
+/// Takes the short way to the 16-bit formats where it applies, and tells how many elements it took.
+fn by_halves<F: Float, C: Code>(
+    level: Level,
+    format: &FloatFormat,
+    options: Conversion,
+    src: &[F],
+    dst: &mut [C],
+) -> usize {
+    if options.saturate || options.rounding != Rounding::TiesToEven || format.bits() != 16 {
+        return 0;
+    }
+    let (Some(src), Some(dst)) = (F::as_f32(src), C::as_u16(dst)) else { return 0 };
+    if *format == FLOAT16 {
+        level.run(ToFloat16 { src, dst })
+    } else if *format == BFLOAT16 {
+        level.run(ToBfloat16 { src, dst });
+        src.len()
+    } else {
+        0
+    }
 }
 
 /// The identity, but for infinity when it saturates and the payload of NaNs.

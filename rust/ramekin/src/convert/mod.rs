@@ -6,6 +6,7 @@
 
 mod decode;
 mod encode;
+mod half;
 pub mod pack;
 mod plan;
 mod round;

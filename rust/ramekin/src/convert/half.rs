@@ -1,0 +1,52 @@
+//! float32 to the two 16-bit formats by ties-to-even, the commonest conversions of all: the same codes as
+//! `encode_one` gives, in fewer steps. Both run into infinity by themselves, so this is for conversions that do not
+//! saturate.
+
+use crate::isa::Kernel;
+use crate::simd::{HALVES, Simd};
+
+/// To float16, by the CPU's own instruction.
+pub(super) struct ToFloat16<'a> {
+    pub src: &'a [f32],
+    pub dst: &'a mut [u16],
+}
+
+impl Kernel for ToFloat16<'_> {
+    /// How many elements were converted: all whole blocks, or none where there is no instruction.
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> usize {
+        if !S::HAS_FLOAT16 {
+            return 0;
+        }
+        let (src, _) = self.src.as_chunks::<HALVES>();
+        let (dst, _) = self.dst.as_chunks_mut::<HALVES>();
+        for (dst, src) in dst.iter_mut().zip(src) {
+            simd.to_float16(src, dst);
+        }
+        src.len() * HALVES
+    }
+}
+
+/// To bfloat16: the upper half, the sign going along.
+pub(super) struct ToBfloat16<'a> {
+    pub src: &'a [f32],
+    pub dst: &'a mut [u16],
+}
+
+impl Kernel for ToBfloat16<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (dst, src) in self.dst.iter_mut().zip(self.src) {
+            let bits = src.to_bits();
+            let upper = bits >> 16;
+            // A carry runs from the mantissa into the exponent, at most to infinity: never into the sign.
+            let rounded = bits.wrapping_add(0x7fff + (upper & 1)) >> 16;
+            let nan = (upper & 0x8000) | 0x7fc0;
+            *dst = (if bits & 0x7fff_ffff > 0x7f80_0000 { nan } else { rounded }) as u16;
+        }
+    }
+}

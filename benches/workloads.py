@@ -32,7 +32,7 @@ CACHE = 1 << 14
 #: Elements from memory: 64 MiB of float32.
 MEMORY = 1 << 24
 #: Elements of the work for two threads: each one's half lies in its own second-level cache.
-SCALING = 1 << 18
+SCALING = 1 << 20
 SMALL = 16
 #: Bytes of a cache line.
 ALIGNMENT = 64

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 struct State {
@@ -90,27 +89,28 @@ pub fn set_threads(threads: usize) -> Result<(), ThreadsError> {
     Ok(())
 }
 
-/// Runs `work` on the pool, so that parallel iterators inside use it; on one thread, right here.
-///
-/// # Errors
-///
-/// If `RAMEKIN_NUM_THREADS` is no number of threads or the system gives no threads.
-pub fn install<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R, ThreadsError> {
-    let pool = with_state(|state| {
-        if state.pool.is_none() {
+/// The pool of this process, made if there is none.
+fn pool() -> Result<Arc<ThreadPool>, ThreadsError> {
+    with_state(|state| match &state.pool {
+        Some(pool) => Ok(Arc::clone(pool)),
+        None => {
             let pool = ThreadPoolBuilder::new()
                 .num_threads(state.threads)
                 .thread_name(|i| format!("ramekin-{i}"))
                 .build()
                 .map_err(|e| ThreadsError(format!("no pool of {} threads: {e}", state.threads)))?;
-            state.pool = Some(Arc::new(pool));
+            Ok(Arc::clone(state.pool.insert(Arc::new(pool))))
         }
-        Ok(state.pool.clone())
-    })??;
-    match pool {
-        Some(pool) => Ok(pool.install(work)),
-        None => Ok(work()),
-    }
+    })?
+}
+
+/// Runs `work` on the pool, so that parallel iterators inside use it.
+///
+/// # Errors
+///
+/// If `RAMEKIN_NUM_THREADS` is no number of threads or the system gives no threads.
+pub fn install<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R, ThreadsError> {
+    Ok(pool()?.install(work))
 }
 
 /// Elements that one thread works through before it takes more.
@@ -136,15 +136,42 @@ pub fn zip_chunks<A: Sync, B: Send>(
         work(0, src, dst);
         return Ok(());
     }
-    install(|| {
-        let chunks = src.par_chunks(CHUNK).zip(dst.par_chunks_mut(CHUNK));
-        chunks.enumerate().for_each(|(i, (src, dst))| work(i * CHUNK, src, dst));
-    })
+    let pool = pool()?;
+    // The caller takes chunks too: it need not sleep until a worker has woken.
+    let chunks = Mutex::new(src.chunks(CHUNK).zip(dst.chunks_mut(CHUNK)).enumerate());
+    let next = || chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let drain = || {
+        while let Some((i, (src, dst))) = next() {
+            work(i * CHUNK, src, dst);
+        }
+    };
+    pool.in_place_scope(|scope| {
+        for _ in 1..pool.current_num_threads().min(src.len().div_ceil(CHUNK)) {
+            scope.spawn(|_| drain());
+        }
+        drain();
+    });
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chunks_cover_everything_once() {
+        for n in [0, 5, CHUNK, 2 * CHUNK + 1, 7 * CHUNK + 3] {
+            let src: Vec<usize> = (0..n).collect();
+            let mut dst = vec![0; n];
+            zip_chunks(&src, &mut dst, |start, src, dst| {
+                for (i, (dst, src)) in dst.iter_mut().zip(src).enumerate() {
+                    *dst += src + start + i;
+                }
+            })
+            .unwrap();
+            assert!(dst.iter().enumerate().all(|(i, &x)| x == 2 * i));
+        }
+    }
 
     #[test]
     fn pool_follows_the_setting() {

@@ -31,11 +31,9 @@ pub(crate) fn register_dtypes(py: Python<'_>, dtypes: Vec<Dtype>) {
     let _ = DTYPES.set(py, dtypes);
 }
 
-/// A plain array: contiguous in C order, aligned, in native byte order, not too large, of a registered dtype.
+/// A plain array: contiguous in C order, aligned, not too large, no subclass.
 struct Plain<'a, 'py> {
     array: &'a Bound<'py, PyUntypedArray>,
-    /// Its format; float64 has none.
-    format: Option<&'a FloatFormat>,
 }
 
 impl<'a, 'py> Plain<'a, 'py> {
@@ -47,10 +45,15 @@ impl<'a, 'py> Plain<'a, 'py> {
         if array.len() > LARGEST || has & flags != flags {
             return None;
         }
+        Some(Self { array })
+    }
+
+    /// The format of its dtype, None inside for float64; None for a dtype that is not registered.
+    fn format(&self) -> Option<Option<&'a FloatFormat>> {
         // A dtype of another byte order is another object, so identity is enough.
-        let dtype = array.dtype();
-        let (_, format) = DTYPES.get(array.py())?.iter().find(|(known, _)| known.is(&dtype))?;
-        Some(Self { array, format: format.as_ref().map(|format| &format.get().format) })
+        let dtype = self.array.dtype();
+        let (_, format) = DTYPES.get(self.array.py())?.iter().find(|(known, _)| known.is(&dtype))?;
+        Some(format.as_ref().map(|format| &format.get().format))
     }
 
     fn data<T>(&self) -> *mut T {
@@ -82,8 +85,8 @@ impl<'a, 'py> Plain<'a, 'py> {
     }
 }
 
-/// `out`, or a new array of `dtype`, which is the format's or that of its codes; or None where the long way must be taken, because `x` or `out` is
-/// no plain array, or they overlap, or do not fit.
+/// `out`, or a new array of `dtype`, which is the format's or that of its codes; or None where the long way must be
+/// taken, because `x` or `out` is no plain array, or they overlap, or do not fit.
 #[pyfunction]
 pub(crate) fn cast_small<'py>(
     x: &Bound<'py, PyAny>,
@@ -94,6 +97,7 @@ pub(crate) fn cast_small<'py>(
     out: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Some(source) = Plain::new(x, 0) else { return Ok(None) };
+    let Some(from) = source.format() else { return Ok(None) };
     if dtype.itemsize() * 8 < format.format.bits() as usize {
         return Err(value_error(format!("{} does not fit {dtype}", format.format)));
     }
@@ -106,8 +110,8 @@ pub(crate) fn cast_small<'py>(
     };
     {
         let Some(target) = Plain::new(&out, NPY_ARRAY_WRITEABLE) else { return Ok(None) };
-        let (from, to) = (source.span(), target.span());
-        let apart = from.end <= to.start || to.end <= from.start;
+        let (read, written) = (source.span(), target.span());
+        let apart = read.end <= written.start || written.end <= read.start;
         if given
             && (!target.array.dtype().is(dtype) || target.array.shape() != source.array.shape() || !apart)
         {
@@ -117,12 +121,16 @@ pub(crate) fn cast_small<'py>(
         // the source; the interpreter is held, so nobody writes either.
         unsafe {
             match dtype.itemsize() {
-                1 => convert_to(level, &source, &format.format, target.elements_mut::<u8>(), options),
-                2 => convert_to(level, &source, &format.format, target.elements_mut::<u16>(), options),
-                4 if format.format == FLOAT32 && !options.saturate => {
-                    convert_to_float32(level, &source, &target, options);
+                1 => convert_to(level, (from, &source), &format.format, target.elements_mut::<u8>(), options),
+                2 => {
+                    convert_to(level, (from, &source), &format.format, target.elements_mut::<u16>(), options)
                 }
-                4 => convert_to(level, &source, &format.format, target.elements_mut::<u32>(), options),
+                4 if format.format == FLOAT32 && !options.saturate => {
+                    convert_to_float32(level, (from, &source), &target, options);
+                }
+                4 => {
+                    convert_to(level, (from, &source), &format.format, target.elements_mut::<u32>(), options)
+                }
                 _ => return Ok(None),
             }
         }
@@ -153,14 +161,14 @@ fn new_like<'py>(
 /// Nobody may write the source meanwhile.
 unsafe fn convert_to<C: Code>(
     level: Level,
-    source: &Plain<'_, '_>,
+    (from, source): (Option<&FloatFormat>, &Plain<'_, '_>),
     format: &FloatFormat,
     dst: &mut [C],
     options: Conversion,
 ) {
     // SAFETY: in each arm the elements are of the format found for their dtype; the caller vouches for the rest.
     unsafe {
-        match source.format {
+        match from {
             None => convert::encode(level, format, options, source.elements::<f64>(), dst),
             Some(from) => match from.bits() {
                 0..=8 => {
@@ -180,20 +188,20 @@ unsafe fn convert_to<C: Code>(
 /// Nobody may write the source or use the target, of float32, meanwhile.
 unsafe fn convert_to_float32(
     level: Level,
-    source: &Plain<'_, '_>,
+    (from, source): (Option<&FloatFormat>, &Plain<'_, '_>),
     target: &Plain<'_, '_>,
     options: Conversion,
 ) {
     // SAFETY: as in `convert_to`; a float32 is its code.
     unsafe {
-        match source.format {
+        match from {
             Some(from) if from.bits() <= 8 => {
                 convert::decode(level, from, source.elements::<u8>(), target.elements_mut::<f32>());
             }
             Some(from) if from.bits() <= 16 => {
                 convert::decode(level, from, source.elements::<u16>(), target.elements_mut::<f32>());
             }
-            _ => convert_to(level, source, &FLOAT32, target.elements_mut::<u32>(), options),
+            _ => convert_to(level, (from, source), &FLOAT32, target.elements_mut::<u32>(), options),
         }
     }
 }

@@ -109,8 +109,31 @@ fn add_and_round<F: Float, const DIRECTION: u8>(
     }
 }
 
+/// Exponent and mantissa fields without the bits that go: below the last kept bit, whose value as a significand bit
+/// is `last`, add what makes truncation round. A carry runs into the exponent, as it should.
+#[inline(always)]
+fn round_off<F: Float, const DIRECTION: u8>(
+    p: &EncodePlan<F>,
+    fields: F::Bits,
+    last: F::Bits,
+    outward: bool,
+    word: u32,
+) -> F::Bits {
+    let increment = match DIRECTION {
+        direction::TIES_TO_EVEN => p.below_half.plus(last),
+        direction::TIES_TO_AWAY => p.below_half.plus(F::Bits::ONE),
+        direction::DIRECTED if outward => p.dropped,
+        direction::STOCHASTIC => aligned::<F>(word, p.shift),
+        _ => F::Bits::ZERO,
+    };
+    let kept = fields.plus(increment) >> p.shift;
+    match DIRECTION {
+        direction::TO_ODD => kept | one_if(fields & p.dropped != F::Bits::ZERO),
+        _ => kept,
+    }
+}
+
 /// A magnitude to its code in a format that is a shortened `F`: subnormals and infinity are where F has them.
-/// Below the last kept bit add what makes truncation round; a carry runs into the exponent, as it should.
 #[inline(always)]
 fn shorten<F: Float, const DIRECTION: u8>(
     p: &EncodePlan<F>,
@@ -118,18 +141,8 @@ fn shorten<F: Float, const DIRECTION: u8>(
     outward: bool,
     word: u32,
 ) -> F::Bits {
-    let (zero, one) = (F::Bits::ZERO, F::Bits::ONE);
-    let increment = match DIRECTION {
-        direction::TIES_TO_EVEN => p.below_half.plus((magnitude >> p.shift) & one),
-        direction::TIES_TO_AWAY => p.below_half.plus(one),
-        direction::DIRECTED if outward => p.dropped,
-        direction::STOCHASTIC => aligned::<F>(word, p.shift),
-        _ => zero,
-    };
-    let mut code = magnitude.plus(increment) >> p.shift;
-    if DIRECTION == direction::TO_ODD {
-        code = code | one_if(magnitude & p.dropped != zero);
-    }
+    let last = (magnitude >> p.shift) & F::Bits::ONE;
+    let code = round_off::<F, DIRECTION>(p, magnitude, last, outward, word);
     bounded::<F, DIRECTION>(p, code, magnitude, outward)
 }
 
@@ -162,16 +175,7 @@ fn power_of_two<F: Float, const DIRECTION: u8>(
     // 1. From 2^-126 on: the exponent field, the mantissa rounded into it. To nearest, ties go up, as in
     //    ml_dtypes: the last significand bit is the leading one, hence always odd.
     let fields = magnitude.minus(p.rebias);
-    let increment = match DIRECTION {
-        direction::TIES_TO_EVEN | direction::TIES_TO_AWAY => p.below_half.plus(one),
-        direction::DIRECTED if outward => p.dropped,
-        direction::STOCHASTIC => aligned::<F>(word, p.shift),
-        _ => zero,
-    };
-    let mut normal = fields.plus(increment) >> p.shift;
-    if DIRECTION == direction::TO_ODD {
-        normal = normal | one_if(fields & p.dropped != zero);
-    }
+    let normal = round_off::<F, DIRECTION>(p, fields, one, outward, word);
     // 2. Below: code 0, which is 2^-127, and what lies above that goes up under rounding to nearest, as in
     //    ml_dtypes: there code 0 is taken for a zero, half-way to which lies 2^-127 itself.
     let above = magnitude > p.half_spacing;
@@ -195,7 +199,7 @@ fn power_of_two<F: Float, const DIRECTION: u8>(
 #[inline(always)]
 fn stochastic<F: Float>(p: &EncodePlan<F>, magnitude: F::Bits, word: u32) -> F::Bits {
     let fields = magnitude.minus(p.rebias);
-    let normal = fields.plus(aligned::<F>(word, p.shift)) >> p.shift;
+    let normal = round_off::<F, { direction::STOCHASTIC }>(p, fields, F::Bits::ZERO, false, word);
     let subnormal = stochastic_subnormal(p, magnitude, word);
     (if magnitude < p.min_normal { subnormal } else { normal }).min(p.limit)
 }

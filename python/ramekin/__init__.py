@@ -10,11 +10,11 @@ from __future__ import annotations
 from ramekin import amp, nn, optim
 from ramekin._native import __version__
 from ramekin.convert import cast, decode, encode, round_to
+from ramekin.facts import finfo
 from ramekin.formats import (
     FloatFormat,
     as_format,
     bfloat16,
-    finfo,
     float4_e2m1fn,
     float6_e2m3fn,
     float6_e3m2fn,

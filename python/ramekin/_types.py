@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+
+from ramekin.formats import format_of
 
 #: Values, gradients and states: always float32.
 Float32Array: TypeAlias = npt.NDArray[np.float32]
@@ -24,19 +25,11 @@ def finite_float32(values: AnyArray, name: str) -> Float32Array:
         If the dtype is not one of integers or real floats, or if a value is NaN, infinite or
         beyond float32. ``name`` says in the message whose values they are.
     """
-    if values.dtype.kind not in "iuf" and not _is_small_float(values.dtype):
+    # NumPy sees most small formats as void ("V"), so their kind says nothing.
+    if values.dtype.kind not in "iuf" and format_of(values.dtype) is None:
         raise ValueError(f"{name} must be real numbers, got dtype {values.dtype}")
     with np.errstate(over="ignore"):
         converted = values.astype(np.float32)
     if not np.isfinite(converted).all():
         raise ValueError(f"{name} must be finite in float32, but NaN or infinity is among them")
     return converted
-
-
-def _is_small_float(dtype: np.dtype[Any]) -> bool:
-    # NumPy sees most ml_dtypes types as void ("V"), so their kind says nothing.
-    try:
-        ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
-    except (TypeError, ValueError):
-        return False
-    return dtype.kind != "c"

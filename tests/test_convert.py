@@ -7,6 +7,7 @@ import datetime
 import functools
 import itertools
 import math
+import re
 from fractions import Fraction
 
 import ml_dtypes
@@ -552,7 +553,7 @@ class TestRefusals:
     )
     def test_no_real_numbers(self, function, x):
         with pytest.raises(
-            TypeError, match=rf"{function.__name__} takes real numbers .*not {x.dtype.kind and ''}"
+            TypeError, match=rf"{function.__name__} takes real numbers .*not {re.escape(str(x.dtype))}"
         ):
             function(x, "float16")
 

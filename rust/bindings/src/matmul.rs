@@ -4,7 +4,7 @@ use numpy::{Element, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use ramekin::FloatFormat;
-use ramekin::matmul::{Codes, Operand, matmul as product};
+use ramekin::matmul::{Codes, Operand, Right, matmul as product};
 
 use crate::array::{elements_mut, holds, readable, writable};
 use crate::format::Format;
@@ -83,5 +83,5 @@ pub(crate) fn matmul(
         return Err(PyValueError::new_err("shapes do not fit"));
     }
     let level = level()?;
-    py.detach(|| product(level, &a, &b, out)).map_err(value_error)
+    py.detach(|| product(level, &a, Right::Operand(&b), out)).map_err(value_error)
 }

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use crate::fpenv;
 use crate::simd::{Portable, Simd};
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{X86Avx2, X86Avx512};
+use crate::simd::{X86Avx2, X86Avx512, X86Avx512Bf16};
 
 /// A set of instructions that kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,7 +21,7 @@ pub enum Level {
     Avx2,
     /// x86-64 AVX-512 F, BW, CD, DQ and VL (x86-64-v4).
     Avx512,
-    /// AVX-512 with its BF16 dot products.
+    /// AVX-512 with its BF16 dot products and its VBMI byte permutations.
     Avx512Bf16,
 }
 
@@ -70,7 +70,11 @@ impl Level {
                 Self::Portable => true,
                 Self::Avx2 => avx2(),
                 Self::Avx512 => avx512(),
-                Self::Avx512Bf16 => avx512() && is_x86_feature_detected!("avx512bf16"),
+                Self::Avx512Bf16 => {
+                    avx512()
+                        && is_x86_feature_detected!("avx512bf16")
+                        && is_x86_feature_detected!("avx512vbmi")
+                }
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -100,7 +104,10 @@ impl Level {
             Self::Avx2 => unsafe { run_avx2(kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Self::Avx512 | Self::Avx512Bf16 => unsafe { run_avx512(kernel) },
+            Self::Avx512 => unsafe { run_avx512(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx512Bf16 => unsafe { run_avx512bf16(kernel) },
             #[cfg(not(target_arch = "x86_64"))]
             _ => unreachable!("only the portable level is available"),
         }
@@ -119,6 +126,15 @@ fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
 fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: this function carries the features that the token stands for.
     kernel.run(unsafe { X86Avx512::new() })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16,avx512vbmi,avx2,fma,f16c,bmi2"
+)]
+fn run_avx512bf16<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: this function carries the features that the token stands for.
+    kernel.run(unsafe { X86Avx512Bf16::new() })
 }
 
 impl fmt::Display for Level {

@@ -1,6 +1,17 @@
-//! Explicit vectors, for the one kernel that the compiler does not vectorise well by itself.
+//! Explicit vectors, for the kernels that the compiler does not vectorise well by itself.
 //!
-//! A token ([`Portable`], `X86Avx2`, `X86Avx512`) stands for the fact that its instructions may be used here.
+//! A token ([`Portable`], `X86Avx2`, `X86Avx512`, `X86Avx512Bf16`) stands for the fact that its instructions may be
+//! used here.
+
+mod groups;
+mod half;
+mod table;
+mod transpose;
+
+pub(crate) use groups::{SPAN, WORDS};
+pub(crate) use half::HALVES;
+pub(crate) use table::{ByteTable, CODES, Places};
+pub(crate) use transpose::transpose_bytes;
 
 /// Vectors of `f32` of one instruction set.
 pub(crate) trait Simd: Copy + Send + Sync {
@@ -12,10 +23,59 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn splat(self, value: f32) -> Self::F32;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
-    /// Whether [`Simd::to_float16`] does anything.
+    /// Whether [`Simd::fma_pairs`] may be called.
+    const HAS_PAIRS: bool;
+    /// Two terms of a chain: each lane of `a` and `b` is a pair of bfloat16, of which the one in the upper half goes
+    /// first. Subnormal operands and results are taken for zeros.
+    fn fma_pairs(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// The canonical quiet NaN in place of every NaN.
+    fn canonical(self, value: Self::F32) -> Self::F32;
+    /// Whether there are instructions for float16.
     const HAS_FLOAT16: bool;
-    /// Rounds to float16, to nearest even, by the instruction for it; NaN becomes the canonical one.
+    /// Rounds to float16, to nearest even, by the instruction for it; NaN becomes the canonical one of its sign.
     fn to_float16(self, src: &[f32; HALVES], dst: &mut [u16; HALVES]);
+    /// Rounds to bfloat16 likewise; this needs no instruction for it.
+    fn to_bfloat16(self, src: &[f32; HALVES], dst: &mut [u16; HALVES]);
+    /// The words that groups of `B` bytes make, one after the other; what follows them does not matter.
+    fn widen<const B: usize>(self, groups: &[u8; SPAN]) -> [u64; WORDS];
+    /// Writes the low `B` bytes of each word, one group after the other, and anything behind them.
+    fn narrow<const B: usize>(self, words: &[u64; WORDS], groups: &mut [u8; SPAN]);
+    /// The canonical quiet NaN of the same sign in place of every NaN.
+    fn quiet(self, value: Self::F32) -> Self::F32;
+    /// The values of `LANES` float16, where [`Simd::HAS_FLOAT16`]. NaN stays NaN.
+    ///
+    /// # Safety
+    ///
+    /// `src` must be valid for reading `LANES` codes; no alignment is asked.
+    unsafe fn float16_values(self, src: *const u16) -> Self::F32;
+    /// The values of `LANES` bfloat16, where [`Simd::HAS_FLOAT16`].
+    ///
+    /// # Safety
+    ///
+    /// `src` must be valid for reading `LANES` codes; no alignment is asked.
+    unsafe fn bfloat16_values(self, src: *const u16) -> Self::F32;
+    /// The float16 that twice `LANES` bytes become, where [`Simd::HAS_FLOAT16`].
+    ///
+    /// # Safety
+    ///
+    /// `src` must be valid for reading twice `LANES` bytes; no alignment is asked.
+    unsafe fn widened_values(self, src: *const u8, widening: Widening) -> [Self::F32; 2];
+    /// Whether [`Simd::table_values`] may be called.
+    const HAS_TABLES: bool;
+    /// The values of [`CODES`] codes: four vectors.
+    ///
+    /// # Safety
+    ///
+    /// `src` must be valid for reading `CODES` bytes; no alignment is asked.
+    unsafe fn table_values(self, src: *const u8, table: &ByteTable, places: &Places) -> [Self::F32; 4];
+    /// The values of the first and of the second float16 in each of `LANES` words, where
+    /// [`Simd::HAS_FLOAT16`].
+    ///
+    /// # Safety
+    ///
+    /// `src` must be valid for reading `LANES` words; no alignment is asked.
+    unsafe fn float16_words(self, src: *const u32) -> [Self::F32; 2];
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// # Safety
     ///
     /// `src` must be valid for reading `LANES` floats; no alignment is asked.
@@ -24,10 +84,48 @@ pub(crate) trait Simd: Copy + Send + Sync {
     ///
     /// `dst` must be valid for writing `LANES` floats; no alignment is asked.
     unsafe fn store(self, dst: *mut f32, value: Self::F32);
+    /// The first `n` floats, then zeros.
+    ///
+    /// # Safety
+    ///
+    /// `src` must be valid for reading `n` floats, `n` at most `LANES`; no alignment is asked.
+    unsafe fn load_first(self, src: *const f32, n: usize) -> Self::F32;
+    /// # Safety
+    ///
+    /// `dst` must be valid for writing `n` floats, `n` at most `LANES`; no alignment is asked.
+    unsafe fn store_first(self, dst: *mut f32, n: usize, value: Self::F32);
+    /// Turns a block of `LANES` by `LANES` about its diagonal; its rows are `src_stride` bytes apart, those of the
+    /// result `dst_stride` elements.
+    ///
+    /// # Safety
+    ///
+    /// `LANES` elements must be readable at each row of `src` and writable at each row of `dst`; the two must not
+    /// overlap.
+    unsafe fn transpose(self, src: *const u8, src_stride: isize, dst: *mut u32, dst_stride: usize);
 }
 
-/// How many float16 are made at a time.
-pub(crate) const HALVES: usize = 16;
+/// The bits of the NaN that matrix products write.
+pub(crate) const CANONICAL_NAN: u32 = 0x7fc0_0000;
+
+/// Asks for the memory at `at` to be brought near. Any address will do.
+#[inline(always)]
+pub(crate) fn prefetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 CPU has the instruction, which never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// How a byte becomes a float16: shifted left as a 16-bit word, then right with its sign, then masked.
+#[derive(Clone, Copy)]
+pub(crate) struct Widening {
+    pub left: u32,
+    pub right: u32,
+    pub mask: u16,
+}
 
 /// The baseline of the architecture.
 #[derive(Clone, Copy)]
@@ -53,7 +151,29 @@ impl Simd for Portable {
     const HAS_FLOAT16: bool = false;
 
     #[inline(always)]
-    fn to_float16(self, _: &[f32; HALVES], _: &mut [u16; HALVES]) {}
+    fn to_float16(self, _: &[f32; HALVES], _: &mut [u16; HALVES]) {
+        unreachable!("no instruction for float16")
+    }
+
+    #[inline(always)]
+    fn to_bfloat16(self, src: &[f32; HALVES], dst: &mut [u16; HALVES]) {
+        half::to_bfloat16(src, dst);
+    }
+
+    #[inline(always)]
+    fn widen<const B: usize>(self, groups: &[u8; SPAN]) -> [u64; WORDS] {
+        groups::widen::<B>(groups)
+    }
+
+    #[inline(always)]
+    fn narrow<const B: usize>(self, words: &[u64; WORDS], groups: &mut [u8; SPAN]) {
+        groups::narrow::<B>(words, groups);
+    }
+
+    #[inline(always)]
+    fn quiet(self, value: Self::F32) -> Self::F32 {
+        value.map(|x| if x.is_nan() { f32::from_bits(CANONICAL_NAN).copysign(x) } else { x })
+    }
 
     #[inline(always)]
     unsafe fn load(self, src: *const f32) -> Self::F32 {
@@ -65,6 +185,70 @@ impl Simd for Portable {
     unsafe fn store(self, dst: *mut f32, value: Self::F32) {
         // SAFETY: the caller vouches for LANES writable floats.
         unsafe { dst.cast::<Self::F32>().write_unaligned(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn float16_values(self, _: *const u16) -> Self::F32 {
+        unreachable!("no instruction for float16")
+    }
+
+    #[inline(always)]
+    unsafe fn bfloat16_values(self, _: *const u16) -> Self::F32 {
+        unreachable!("no instruction for float16")
+    }
+
+    #[inline(always)]
+    unsafe fn widened_values(self, _: *const u8, _: Widening) -> [Self::F32; 2] {
+        unreachable!("no instruction for float16")
+    }
+
+    const HAS_TABLES: bool = false;
+
+    #[inline(always)]
+    unsafe fn table_values(self, _: *const u8, _: &ByteTable, _: &Places) -> [Self::F32; 4] {
+        unreachable!("no instruction for tables")
+    }
+
+    #[inline(always)]
+    unsafe fn float16_words(self, _: *const u32) -> [Self::F32; 2] {
+        unreachable!("no instruction for float16")
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+
+    const HAS_PAIRS: bool = false;
+
+    #[inline(always)]
+    fn fma_pairs(self, _: Self::F32, _: Self::F32, _: Self::F32) -> Self::F32 {
+        unreachable!("no instruction for pairs")
+    }
+
+    #[inline(always)]
+    fn canonical(self, value: Self::F32) -> Self::F32 {
+        value.map(|x| if x.is_nan() { f32::from_bits(CANONICAL_NAN) } else { x })
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(self, src: *const f32, n: usize) -> Self::F32 {
+        // SAFETY: the caller vouches for n readable floats.
+        std::array::from_fn(|i| if i < n { unsafe { *src.add(i) } } else { 0.0 })
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, dst: *mut f32, n: usize, value: Self::F32) {
+        for (i, &x) in value.iter().enumerate().take(n) {
+            // SAFETY: the caller vouches for n writable floats.
+            unsafe { *dst.add(i) = x };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(self, src: *const u8, src_stride: isize, dst: *mut u32, dst_stride: usize) {
+        // SAFETY: the caller vouches for the same.
+        unsafe { transpose::transpose_4(src, src_stride, dst, dst_stride) }
     }
 }
 
@@ -101,16 +285,27 @@ pub(crate) fn fma(a: f32, b: f32, c: f32) -> f32 {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{X86Avx2, X86Avx512};
+pub(crate) use x86::{X86Avx2, X86Avx512, X86Avx512Bf16};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{HALVES, Simd};
+    use super::{
+        ByteTable, CANONICAL_NAN, HALVES, Places, SPAN, Simd, WORDS, Widening, groups, half, table, transpose,
+    };
     use std::arch::x86_64::*;
 
     macro_rules! x86_simd {
         ($(#[$doc:meta])* $name:ident, $vector:ty, $lanes:literal, $tile:expr,
-         $splat:ident, $fma:ident, $load:ident, $store:ident) => {
+         $splat:ident, $fma:ident, $load:ident, $store:ident, $mul:ident, $transpose:ident,
+         $to_float16:ident, $to_bfloat16:ident, $widen:ident, $narrow:ident, |$q:ident| $quiet:expr,
+         |$half:ident| $float16_values:expr, |$upper:ident| $bfloat16_values:expr,
+         |$bytes:ident, $left:ident, $right:ident, $mask:ident| $widened_values:expr,
+         |$words:ident| $float16_words:expr,
+         tables: $has_tables:literal, |$codes:ident, $table:ident, $places:ident| $table_values:expr,
+         pairs: $has_pairs:literal, |$a:ident, $b:ident, $c:ident| $pairs:expr,
+         |$x:ident, $nan:ident| $canonical:expr,
+         |$src:ident, $read:ident| $load_first:expr,
+         |$dst:ident, $written:ident, $value:ident| $store_first:expr) => {
             $(#[$doc])*
             #[derive(Clone, Copy)]
             pub(crate) struct $name(());
@@ -145,21 +340,117 @@ mod x86 {
 
                 #[inline(always)]
                 fn to_float16(self, src: &[f32; HALVES], dst: &mut [u16; HALVES]) {
-                    for (to, from) in dst.chunks_exact_mut(8).zip(src.chunks_exact(8)) {
-                        // SAFETY: both tokens vouch for F16C and SSE 4.1; `from` is eight floats and `to` eight
-                        // halves.
-                        unsafe {
-                            let floats = _mm256_loadu_ps(from.as_ptr());
-                            let made = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats);
-                            // The instruction keeps payloads: above infinity take sign and quiet bit instead.
-                            let magnitude = _mm_and_si128(made, _mm_set1_epi16(0x7fff));
-                            let is_nan = _mm_cmpgt_epi16(magnitude, _mm_set1_epi16(0x7c00));
-                            let sign = _mm_andnot_si128(_mm_set1_epi16(0x7fff), made);
-                            let nan = _mm_or_si128(sign, _mm_set1_epi16(0x7e00));
-                            let halves = _mm_blendv_epi8(made, nan, is_nan);
-                            _mm_storeu_si128(to.as_mut_ptr().cast(), halves);
-                        }
+                    // SAFETY: the token vouches for the instructions.
+                    unsafe { half::$to_float16(src, dst) }
+                }
+
+                #[inline(always)]
+                fn to_bfloat16(self, src: &[f32; HALVES], dst: &mut [u16; HALVES]) {
+                    // Some of these functions ask for instructions, which the token vouches for.
+                    #[allow(unused_unsafe)]
+                    // SAFETY: as above.
+                    unsafe {
+                        half::$to_bfloat16(src, dst)
                     }
+                }
+
+                #[inline(always)]
+                fn widen<const B: usize>(self, groups: &[u8; SPAN]) -> [u64; WORDS] {
+                    // SAFETY: the token vouches for the instructions.
+                    unsafe { groups::$widen::<B>(groups) }
+                }
+
+                #[inline(always)]
+                fn narrow<const B: usize>(self, words: &[u64; WORDS], groups: &mut [u8; SPAN]) {
+                    // SAFETY: the token vouches for the instructions.
+                    unsafe { groups::$narrow::<B>(words, groups) }
+                }
+
+                #[inline(always)]
+                fn quiet(self, $q:$vector) -> $vector {
+                    // SAFETY: the token vouches for the instructions.
+                    unsafe { $quiet }
+                }
+
+                const HAS_PAIRS: bool = $has_pairs;
+
+                #[inline(always)]
+                fn fma_pairs(self, $a: $vector, $b: $vector, $c: $vector) -> $vector {
+                    $pairs
+                }
+
+                #[inline(always)]
+                unsafe fn float16_values(self, $half: *const u16) -> $vector {
+                    // SAFETY: the token vouches for the instructions, the caller for the memory.
+                    unsafe { $float16_values }
+                }
+
+                #[inline(always)]
+                unsafe fn bfloat16_values(self, $upper: *const u16) -> $vector {
+                    // SAFETY: the token vouches for the instructions, the caller for the memory.
+                    unsafe { $bfloat16_values }
+                }
+
+                #[inline(always)]
+                unsafe fn widened_values(self, $bytes: *const u8, widening: Widening) -> [$vector; 2] {
+                    // SAFETY: the token vouches for the instructions, the caller for the memory.
+                    unsafe {
+                        let $left = _mm_cvtsi32_si128(widening.left as i32);
+                        let $right = _mm_cvtsi32_si128(widening.right as i32);
+                        let $mask = widening.mask as i16;
+                        $widened_values
+                    }
+                }
+
+                const HAS_TABLES: bool = $has_tables;
+
+                #[inline(always)]
+                unsafe fn table_values(
+                    self,
+                    $codes: *const u8,
+                    $table: &ByteTable,
+                    $places: &Places,
+                ) -> [$vector; 4] {
+                    $table_values
+                }
+
+                #[inline(always)]
+                unsafe fn float16_words(self, $words: *const u32) -> [$vector; 2] {
+                    // SAFETY: the token vouches for the instructions, the caller for the memory.
+                    unsafe { $float16_words }
+                }
+
+                #[inline(always)]
+                fn mul(self, a: $vector, b: $vector) -> $vector {
+                    // SAFETY: the token vouches for the instructions.
+                    unsafe { $mul(a, b) }
+                }
+
+                #[inline(always)]
+                fn canonical(self, $x: $vector) -> $vector {
+                    // SAFETY: the token vouches for the instructions.
+                    unsafe {
+                        let $nan = $splat(f32::from_bits(CANONICAL_NAN));
+                        $canonical
+                    }
+                }
+
+                #[inline(always)]
+                unsafe fn load_first(self, $src: *const f32, $read: usize) -> $vector {
+                    // SAFETY: the token vouches for the instructions, the caller for the memory.
+                    unsafe { $load_first }
+                }
+
+                #[inline(always)]
+                unsafe fn store_first(self, $dst: *mut f32, $written: usize, $value: $vector) {
+                    // SAFETY: the token vouches for the instructions, the caller for the memory.
+                    unsafe { $store_first }
+                }
+
+                #[inline(always)]
+                unsafe fn transpose(self, src: *const u8, from: isize, dst: *mut u32, to: usize) {
+                    // SAFETY: the token vouches for the instructions, the caller for the memory.
+                    unsafe { transpose::$transpose(src, from, dst, to) }
                 }
 
                 #[inline(always)]
@@ -177,14 +468,132 @@ mod x86 {
         };
     }
 
+    /// Ones in the first `n` of eight lanes.
+    ///
+    /// # Safety
+    ///
+    /// The CPU must have AVX2, and the calling function enable it.
+    #[inline(always)]
+    unsafe fn first_8(n: usize) -> __m256i {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe {
+            let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lane)
+        }
+    }
+
+    /// Ones for the first `n` of sixteen lanes.
+    #[inline(always)]
+    fn first_16(n: usize) -> __mmask16 {
+        ((1u32 << n) - 1) as __mmask16
+    }
+
     // Tiles fill the registers: 12 of 16 accumulate under AVX2, 24 of 32 under AVX-512.
     x86_simd!(
         /// AVX2 and FMA.
-        X86Avx2, __m256, 8, (6, 2), _mm256_set1_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_storeu_ps
+        X86Avx2, __m256, 8, (6, 2),
+        _mm256_set1_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_mul_ps, transpose_8,
+        to_float16_avx2, to_bfloat16, widen_avx2, narrow_avx2,
+        |x| {
+            let nan = _mm256_or_ps(_mm256_and_ps(x, _mm256_set1_ps(-0.0)), _mm256_set1_ps(f32::from_bits(CANONICAL_NAN)));
+            _mm256_blendv_ps(x, nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x))
+        },
+        |halves| _mm256_cvtph_ps(_mm_loadu_si128(halves.cast())),
+        |uppers| {
+            let words = _mm256_cvtepu16_epi32(_mm_loadu_si128(uppers.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words))
+        },
+        |bytes, left, right, mask| {
+            let words = _mm256_cvtepu8_epi16(_mm_loadu_si128(bytes.cast()));
+            let moved = _mm256_sra_epi16(_mm256_sll_epi16(words, left), right);
+            let halves = _mm256_and_si256(moved, _mm256_set1_epi16(mask));
+            [
+                _mm256_cvtph_ps(_mm256_castsi256_si128(halves)),
+                _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(halves)),
+            ]
+        },
+        |words| {
+            let words = _mm256_loadu_si256(words.cast());
+            let low = _mm256_and_si256(words, _mm256_set1_epi32(0xffff));
+            // Both halves' lanes, four and four; then the quarters in order.
+            let both = _mm256_packus_epi32(low, _mm256_srli_epi32::<16>(words));
+            let both = _mm256_permute4x64_epi64::<0b11_01_10_00>(both);
+            [
+                _mm256_cvtph_ps(_mm256_castsi256_si128(both)),
+                _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(both)),
+            ]
+        },
+        tables: false, |_codes, _table, _places| unreachable!("no instruction for tables"),
+        pairs: false, |_a, _b, _c| unreachable!("no instruction for pairs"),
+        |x, nan| _mm256_blendv_ps(x, nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x)),
+        |src, n| _mm256_maskload_ps(src, first_8(n)),
+        |dst, n, x| _mm256_maskstore_ps(dst, first_8(n), x)
     );
-    x86_simd!(
+
+    macro_rules! avx512_simd {
+        ($(#[$doc:meta])* $name:ident, $widen:ident, $narrow:ident,
+         tables: $has_tables:literal, |$codes:ident, $table:ident, $places:ident| $table_values:expr,
+         pairs: $has_pairs:literal, |$a:ident, $b:ident, $c:ident| $pairs:expr) => {
+            x86_simd!(
+                $(#[$doc])*
+                $name, __m512, 16, (12, 2),
+                _mm512_set1_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_mul_ps, transpose_16,
+                to_float16_avx512, to_bfloat16_avx512, $widen, $narrow,
+                |x| {
+                    let nan = _mm512_or_ps(_mm512_and_ps(x, _mm512_set1_ps(-0.0)), _mm512_set1_ps(f32::from_bits(CANONICAL_NAN)));
+                    _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x), nan)
+                },
+                |halves| _mm512_cvtph_ps(_mm256_loadu_si256(halves.cast())),
+                |uppers| {
+                    let words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(uppers.cast()));
+                    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words))
+                },
+                |bytes, left, right, mask| {
+                    let words = _mm512_cvtepu8_epi16(_mm256_loadu_si256(bytes.cast()));
+                    let moved = _mm512_sra_epi16(_mm512_sll_epi16(words, left), right);
+                    let halves = _mm512_and_si512(moved, _mm512_set1_epi16(mask));
+                    [
+                        _mm512_cvtph_ps(_mm512_castsi512_si256(halves)),
+                        _mm512_cvtph_ps(_mm512_extracti64x4_epi64::<1>(halves)),
+                    ]
+                },
+                |words| {
+                    let words = _mm512_loadu_si512(words.cast());
+                    [
+                        _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words)),
+                        _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(words))),
+                    ]
+                },
+                tables: $has_tables, |$codes, $table, $places| $table_values,
+                pairs: $has_pairs, |$a, $b, $c| $pairs,
+                |x, nan| _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x), nan),
+                |src, n| _mm512_maskz_loadu_ps(first_16(n), src),
+                |dst, n, x| _mm512_mask_storeu_ps(dst, first_16(n), x)
+            );
+        };
+    }
+
+    avx512_simd!(
         /// AVX-512.
-        X86Avx512, __m512, 16, (12, 2), _mm512_set1_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_storeu_ps
+        X86Avx512, widen_avx2, narrow_avx2,
+        tables: false, |_codes, _table, _places| unreachable!("no instruction for tables"),
+        pairs: false, |_a, _b, _c| unreachable!("no instruction for pairs")
+    );
+    avx512_simd!(
+        /// AVX-512 with dot products of bfloat16 and permutations of bytes.
+        X86Avx512Bf16, widen_avx512, narrow_avx512,
+        tables: true, |codes, table, places| {
+            // SAFETY: the token vouches for the instructions, the caller for the memory.
+            unsafe { table::values(codes, table, places) }
+        },
+        pairs: true, |a, b, c| {
+            // SAFETY: the token vouches for the instructions; the vectors differ in type only.
+            unsafe {
+                let a = std::mem::transmute::<__m512, __m512bh>(a);
+                let b = std::mem::transmute::<__m512, __m512bh>(b);
+                _mm512_dpbf16_ps(c, a, b)
+            }
+        }
     );
 }
 

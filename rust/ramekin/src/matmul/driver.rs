@@ -1,24 +1,47 @@
-//! Blocks for the caches and rows for the threads.
+//! Blocks for the caches and shares for the threads.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::kernel::{tile, tile_shape};
+use super::block::{Block, Pack, RowBlock};
+use super::kernel::tile_shape;
 use super::operand::Operand;
-use super::panel::pack;
+use super::packed::PackedMatrix;
+use super::pairs;
+use super::panel::{DEPTH, Smallest, Unit, fits_bfloat16, panel_len};
+use super::scratch::Scratch;
+use super::vector;
 use crate::isa::{Kernel, Level};
 use crate::parallel::{self, ThreadsError};
 use crate::simd::Simd;
 
-/// Depth of a block: a panel of B of this depth stays in the first-level cache.
-const DEPTH: usize = 256;
 /// Columns of a block: the packed block of B stays in the cache that the cores share.
-const COLUMNS: usize = 2048;
+pub(super) const COLUMNS: usize = 2048;
 /// Rows of a block: the packed block of A stays in a core's second-level cache.
-const ROWS: usize = 144;
+const ROWS: usize = 96;
 /// Below so many multiply-adds, waking another thread costs more than it saves.
 const PARALLEL_WORK: usize = 1 << 20;
+
+/// The right-hand side of a product.
+#[derive(Clone, Copy, Debug)]
+pub enum Right<'a> {
+    /// As it lies in memory.
+    Operand(&'a Operand<'a>),
+    /// Packed before.
+    Packed(&'a PackedMatrix),
+}
+
+impl Right<'_> {
+    /// Rows and columns.
+    #[must_use]
+    pub fn shape(&self) -> (usize, usize) {
+        match self {
+            Self::Operand(operand) => operand.shape(),
+            Self::Packed(packed) => packed.shape(),
+        }
+    }
+}
 
 /// `c = a b`, by the definition in [this module](super). `c` is row-major.
 ///
@@ -28,8 +51,55 @@ const PARALLEL_WORK: usize = 1 << 20;
 ///
 /// # Panics
 ///
-/// If the shapes do not fit or the CPU lacks `level`.
-pub fn matmul(level: Level, a: &Operand<'_>, b: &Operand<'_>, c: &mut [f32]) -> Result<(), ThreadsError> {
+/// If the shapes do not fit, `b` was packed for another level, or the CPU lacks `level`.
+pub fn matmul(level: Level, a: &Operand<'_>, b: Right<'_>, c: &mut [f32]) -> Result<(), ThreadsError> {
+    let ((m, k), (_, n)) = (a.shape(), b.shape());
+    let threads =
+        if m.saturating_mul(n).saturating_mul(k) < PARALLEL_WORK { 1 } else { parallel::threads()? };
+    if threads == 1 {
+        product(level, a, b, c, 1);
+        Ok(())
+    } else {
+        parallel::install(|| product(level, a, b, c, threads))
+    }
+}
+
+/// The products of several pairs of matrices of the same shapes, one after the other in `c`.
+///
+/// # Errors
+///
+/// As [`matmul`].
+///
+/// # Panics
+///
+/// As [`matmul`].
+pub fn matmul_batch(
+    level: Level,
+    pairs: &[(Operand<'_>, Operand<'_>)],
+    c: &mut [f32],
+) -> Result<(), ThreadsError> {
+    let Some((a, b)) = pairs.first() else { return Ok(()) };
+    let ((m, k), (_, n)) = (a.shape(), b.shape());
+    assert_eq!(c.len(), pairs.len() * m * n, "the results have another size");
+    if m * n == 0 {
+        return Ok(());
+    }
+    let all = m.saturating_mul(n).saturating_mul(k).saturating_mul(pairs.len());
+    if pairs.len() < 2 || all < PARALLEL_WORK || pairs.len() < parallel::threads()? {
+        for ((a, b), c) in pairs.iter().zip(c.chunks_exact_mut(m * n)) {
+            matmul(level, a, Right::Operand(b), c)?;
+        }
+        return Ok(());
+    }
+    // Whole products for each thread: nothing is packed twice.
+    parallel::install(|| {
+        pairs.par_iter().zip(c.par_chunks_exact_mut(m * n)).for_each(|((a, b), c)| {
+            product(level, a, Right::Operand(b), c, 1);
+        });
+    })
+}
+
+fn product(level: Level, a: &Operand<'_>, b: Right<'_>, c: &mut [f32], threads: usize) {
     let ((m, k), (depth, n)) = (a.shape(), b.shape());
     assert_eq!(k, depth, "the inner dimensions differ");
     assert_eq!(c.len(), m * n, "the result has another size");
@@ -37,72 +107,143 @@ pub fn matmul(level: Level, a: &Operand<'_>, b: &Operand<'_>, c: &mut [f32]) -> 
         c.fill(0.0);
     }
     if m == 0 || n == 0 || k == 0 {
-        return Ok(());
+        return;
     }
-    let shape = level.run(Shape);
-    if m.saturating_mul(n).saturating_mul(k) < PARALLEL_WORK {
-        blocks(level, shape, a, b, c, 1);
-        return Ok(());
+    let (mr, nr) = level.run(Shape);
+    match b {
+        Right::Operand(b) if m == 1 => vector::product(level, a, &b.transposed(), c, threads),
+        Right::Operand(b) if n == 1 => vector::product(level, &b.transposed(), a, c, threads),
+        // Few columns fill no vector: rows and columns change places.
+        Right::Operand(b) if n <= nr / 2 && m > n => {
+            let mut turned = vec![0.0; m * n];
+            product(level, &b.transposed(), Right::Operand(&a.transposed()), &mut turned, threads);
+            for (i, row) in c.chunks_exact_mut(n).enumerate() {
+                for (x, turned) in row.iter_mut().zip(turned.chunks_exact(m)) {
+                    *x = turned[i];
+                }
+            }
+        }
+        // Few rows: the threads share the columns.
+        Right::Operand(b) if threads > 1 && m < 2 * mr * threads && n >= 2 * nr * threads => {
+            let share = n.div_ceil(threads).next_multiple_of(nr);
+            let parts: Vec<_> = spans(n, share).collect();
+            let parts: Vec<(Range<usize>, Vec<f32>)> = parts
+                .into_par_iter()
+                .map(|columns| {
+                    let mut part = vec![0.0; m * columns.len()];
+                    blocks(level, a, Right::Operand(&b.columns(columns.clone())), &mut part, (mr, nr), 1);
+                    (columns, part)
+                })
+                .collect();
+            for (columns, part) in parts {
+                for (row, part) in c.chunks_exact_mut(n).zip(part.chunks_exact(columns.len())) {
+                    row[columns.clone()].copy_from_slice(part);
+                }
+            }
+        }
+        _ => blocks(level, a, b, c, (mr, nr), threads),
     }
-    let threads = parallel::threads()?;
-    parallel::install(|| blocks(level, shape, a, b, c, threads))
 }
 
 fn blocks(
     level: Level,
-    shape: (usize, usize),
     a: &Operand<'_>,
-    b: &Operand<'_>,
+    b: Right<'_>,
     c: &mut [f32],
+    (mr, nr): (usize, usize),
     threads: usize,
 ) {
     let ((m, k), (_, n)) = (a.shape(), b.shape());
-    let (mr, nr) = shape;
-    let b = b.transposed();
     // Equal shares, so that no thread idles at the end.
     let shares = m.div_ceil(ROWS).next_multiple_of(threads.min(m.div_ceil(mr)));
     let rows = m.div_ceil(shares).next_multiple_of(mr);
-    let mut packed = vec![0.0f32; COLUMNS.min(n).next_multiple_of(nr) * DEPTH.min(k)];
-
-    for columns in spans(n, COLUMNS) {
-        for depth in spans(k, DEPTH) {
-            let packed = &mut packed[..columns.len().next_multiple_of(nr) * depth.len()];
-            let pack_panel = |(i, panel): (usize, &mut [f32])| {
-                let first = columns.start + i * nr;
-                let rows = first..columns.end.min(first + nr);
-                level.run(Pack { operand: &b, rows, depth: depth.clone(), panel });
-            };
-            let multiply = |packed: &[f32], (i, c): (usize, &mut [f32])| {
-                let first = i * rows;
-                level.run(RowBlock {
-                    a,
-                    rows: first..m.min(first + rows),
-                    depth: depth.clone(),
-                    packed,
-                    c,
-                    n,
-                    columns: columns.clone(),
-                    last: depth.end == k,
-                });
-            };
-            let panel_len = nr * depth.len();
-            if threads == 1 {
-                packed.chunks_exact_mut(panel_len).enumerate().for_each(pack_panel);
-                c.chunks_mut(rows * n).enumerate().for_each(|block| multiply(packed, block));
-            } else {
-                packed.par_chunks_exact_mut(panel_len).enumerate().for_each(pack_panel);
-                c.par_chunks_mut(rows * n).enumerate().for_each(|block| multiply(packed, block));
+    let shares = m.div_ceil(rows);
+    let multiply = |block: &Block<'_>, c: &mut [f32], smallest: &mut [Smallest]| {
+        let multiply = |(i, (c, smallest)): (usize, (&mut [f32], &mut Smallest))| {
+            let rows = i * rows..m.min((i + 1) * rows);
+            level.run(RowBlock { a, rows, b: block.clone(), c, n, k, smallest });
+        };
+        if threads == 1 {
+            c.chunks_mut(rows * n).zip(smallest).enumerate().for_each(multiply);
+        } else {
+            c.par_chunks_mut(rows * n).zip(smallest).enumerate().for_each(multiply);
+        }
+    };
+    match b {
+        Right::Packed(packed) => {
+            assert_eq!(packed.level(), level, "packed for another level");
+            for columns in packed.blocks() {
+                let mut smallest = vec![Smallest::NONE; shares];
+                for block in columns {
+                    multiply(&block, c, &mut smallest);
+                }
+            }
+        }
+        Right::Operand(b) => {
+            let unit = unit(level, fits_bfloat16(a.format) && fits_bfloat16(b.format));
+            let b = b.transposed();
+            let mut scratch = Scratch::new(block_len(n, k, nr, unit));
+            for columns in spans(n, COLUMNS) {
+                let mut seen = Smallest::NONE;
+                let mut smallest = vec![Smallest::NONE; shares];
+                for depth in spans(k, DEPTH * unit.elements()) {
+                    let memory = scratch.units();
+                    seen = seen.and(pack_block(level, &b, unit, (&columns, &depth), nr, memory, threads));
+                    let block =
+                        Block { units: memory, unit, columns: columns.clone(), depth, smallest: seen };
+                    multiply(&block, c, &mut smallest);
+                }
             }
         }
     }
 }
 
-fn spans(n: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
+/// Packs a block of B, given transposed.
+pub(super) fn pack_block(
+    level: Level,
+    b: &Operand<'_>,
+    unit: Unit,
+    (columns, depth): (&Range<usize>, &Range<usize>),
+    nr: usize,
+    memory: &mut [u32],
+    threads: usize,
+) -> Smallest {
+    let pack = |columns: Range<usize>, packed: &mut [u32]| {
+        level.run(Pack { operand: b, unit, columns, depth: depth.clone(), packed })
+    };
+    if threads == 1 {
+        return pack(columns.clone(), memory);
+    }
+    // Whole panels for each thread.
+    let panels = columns.len().div_ceil(nr);
+    let share = panels.div_ceil(4 * threads).max(4);
+    let len = panel_len(nr, unit.of(depth.len()));
+    memory[..panels * len]
+        .par_chunks_mut(share * len)
+        .enumerate()
+        .map(|(i, packed)| {
+            let first = columns.start + i * share * nr;
+            pack(first..columns.end.min(first + share * nr), packed)
+        })
+        .reduce(|| Smallest::NONE, Smallest::and)
+}
+
+/// What B is packed in, where both operands' numbers are bfloat16's or not.
+pub(super) fn unit(level: Level, bfloat16: bool) -> Unit {
+    if bfloat16 && level.run(HasPairs) && pairs::agree(level) { Unit::Pair } else { Unit::Float }
+}
+
+/// Units that the largest block of B takes.
+pub(super) fn block_len(n: usize, k: usize, nr: usize, unit: Unit) -> usize {
+    COLUMNS.min(n).div_ceil(nr) * panel_len(nr, DEPTH.min(unit.of(k)))
+}
+
+pub(super) fn spans(n: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
     (0..n).step_by(step).map(move |first| first..n.min(first + step))
 }
 
 /// The tile of a level.
-struct Shape;
+pub(super) struct Shape;
 
 impl Kernel for Shape {
     type Output = (usize, usize);
@@ -113,57 +254,14 @@ impl Kernel for Shape {
     }
 }
 
-/// One panel of B.
-struct Pack<'a> {
-    operand: &'a Operand<'a>,
-    rows: Range<usize>,
-    depth: Range<usize>,
-    panel: &'a mut [f32],
-}
+/// Whether a level has the instruction for pairs.
+struct HasPairs;
 
-impl Kernel for Pack<'_> {
-    type Output = ();
+impl Kernel for HasPairs {
+    type Output = bool;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        pack(self.operand, self.rows, self.depth, tile_shape::<S>().1, self.panel);
-    }
-}
-
-/// A block of rows of A against the packed block of B.
-struct RowBlock<'a> {
-    a: &'a Operand<'a>,
-    rows: Range<usize>,
-    depth: Range<usize>,
-    packed: &'a [f32],
-    /// The block's rows of the result, `n` long each.
-    c: &'a mut [f32],
-    n: usize,
-    columns: Range<usize>,
-    last: bool,
-}
-
-impl Kernel for RowBlock<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let (mr, nr) = tile_shape::<S>();
-        let (depth, first) = (self.depth.len(), self.depth.start == 0);
-        let mut packed = vec![0.0f32; self.rows.len().next_multiple_of(mr) * depth];
-        pack(self.a, self.rows.clone(), self.depth, mr, &mut packed);
-        for (j, b) in self.columns.clone().step_by(nr).zip(self.packed.chunks_exact(nr * depth)) {
-            for (i, a) in (0..self.rows.len()).step_by(mr).zip(packed.chunks_exact(mr * depth)) {
-                let exists = (mr.min(self.rows.len() - i), nr.min(self.columns.end - j));
-                tile(simd, a, b, &mut self.c[i * self.n + j..], self.n, exists, first);
-            }
-        }
-        if self.last {
-            for row in self.c.chunks_exact_mut(self.n) {
-                for x in &mut row[self.columns.clone()] {
-                    *x = if x.is_nan() { f32::from_bits(0x7fc0_0000) } else { *x };
-                }
-            }
-        }
+    fn run<S: Simd>(self, _: S) -> bool {
+        S::HAS_PAIRS
     }
 }

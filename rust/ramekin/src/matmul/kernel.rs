@@ -1,6 +1,10 @@
 //! The microkernel: a tile of the product in registers.
 
-use crate::simd::Simd;
+use super::panel::{ROW, Unit};
+use crate::simd::{Simd, prefetch};
+
+/// Lines of a panel to fetch ahead.
+const AHEAD: usize = 4;
 
 /// Rows and columns of the tile that an instruction set keeps in registers.
 #[inline(always)]
@@ -8,86 +12,137 @@ pub(super) const fn tile_shape<S: Simd>() -> (usize, usize) {
     (S::TILE.0, S::TILE.1 * S::LANES)
 }
 
-/// The most elements a tile has.
-const MAX_TILE: usize = 12 * 32;
+/// The part of the product that a tile covers: `rows` by `columns`, its rows `stride` apart.
+pub(super) struct Corner<'a> {
+    pub c: &'a mut [f32],
+    pub stride: usize,
+    pub rows: usize,
+    pub columns: usize,
+}
 
-/// Continues the chains of one tile by the depth of the panels.
+/// What happens to the chains of a tile at its ends.
+#[derive(Clone, Copy)]
+pub(super) struct Ends {
+    /// The chains start at +0 instead of at what the product holds.
+    pub first: bool,
+    /// They end here: NaN becomes the canonical one.
+    pub last: bool,
+}
+
+/// Continues the chains of one tile by `units` of depth.
 ///
-/// `a` and `b` are panels as [`super::panel::pack`] makes them. The tile's corner is `c[0]`, its rows are `ldc`
-/// apart, `rows` by `columns` of it exist. `first` starts the chains at +0 instead of at what `c` holds.
+/// `a` is a block of rows, from the tile's first row on, `b` a panel, both as [`super::panel::pack`] makes them.
 #[inline(always)]
 pub(super) fn tile<S: Simd>(
     simd: S,
-    a: &[f32],
-    b: &[f32],
-    c: &mut [f32],
-    ldc: usize,
-    (rows, columns): (usize, usize),
-    first: bool,
+    unit: Unit,
+    (a, b): (&[u32], &[u32]),
+    units: usize,
+    corner: Corner<'_>,
+    ends: Ends,
 ) {
     let (mr, nr) = tile_shape::<S>();
-    if (rows, columns) == (mr, nr) {
-        return full_tile(simd, a, b, c, ldc, first);
+    let Corner { rows, columns, stride, .. } = corner;
+    assert!((1..=mr).contains(&rows) && (1..=nr).contains(&columns) && units <= ROW);
+    assert!(a.len() >= (rows - 1) * ROW + units && b.len() >= units * nr, "panels end early");
+    assert!(corner.c.len() >= (rows - 1) * stride + columns, "the tile leaves the product");
+    // Register arrays need constant lengths: a kernel for each number of rows, none for more than a tile has.
+    macro_rules! with_rows {
+        ($($n:literal)*) => {
+            match rows {
+                $($n if $n <= S::TILE.0 => with_rows!(@ $n),)*
+                _ => unreachable!("a tile has no so many rows"),
+            }
+        };
+        (@ $n:literal) => {
+            // SAFETY: the assertions above.
+            unsafe {
+                match (unit, columns <= S::LANES) {
+                    (Unit::Float, true) => chains::<S, $n, 1, false>(simd, a, b, units, corner, ends),
+                    (Unit::Float, false) => chains::<S, $n, 2, false>(simd, a, b, units, corner, ends),
+                    (Unit::Pair, true) if S::HAS_PAIRS => chains::<S, $n, 1, true>(simd, a, b, units, corner, ends),
+                    (Unit::Pair, false) if S::HAS_PAIRS => chains::<S, $n, 2, true>(simd, a, b, units, corner, ends),
+                    (Unit::Pair, _) => unreachable!("no instruction for pairs"),
+                }
+            }
+        };
     }
-    // An edge: the whole tile in a buffer, of which the part that exists comes and goes.
-    let mut buffer = [0.0f32; MAX_TILE];
-    if !first {
-        for (to, from) in buffer.chunks_exact_mut(nr).zip(c.chunks(ldc)).take(rows) {
-            to[..columns].copy_from_slice(&from[..columns]);
-        }
-    }
-    full_tile(simd, a, b, &mut buffer, nr, first);
-    for (from, to) in buffer.chunks_exact(nr).zip(c.chunks_mut(ldc)).take(rows) {
-        to[..columns].copy_from_slice(&from[..columns]);
-    }
+    with_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
 }
 
+/// # Safety
+///
+/// `a` must have `MR` rows of `units`, `b` as many lines of a panel's width, and `corner` must be `MR` rows of more
+/// than `NV - 1` vectors and at most `NV`, within its `c`.
 #[inline(always)]
-fn full_tile<S: Simd>(simd: S, a: &[f32], b: &[f32], c: &mut [f32], ldc: usize, first: bool) {
-    // Array lengths must be constants, which an associated constant cannot be yet: one arm per shape.
-    match S::TILE {
-        (12, 2) => chains::<S, 12, 2>(simd, a, b, c, ldc, first),
-        (6, 2) => chains::<S, 6, 2>(simd, a, b, c, ldc, first),
-        (4, 2) => chains::<S, 4, 2>(simd, a, b, c, ldc, first),
-        _ => unreachable!("no microkernel of this shape"),
-    }
-}
-
-#[inline(always)]
-fn chains<S: Simd, const MR: usize, const NV: usize>(
+unsafe fn chains<S: Simd, const MR: usize, const NV: usize, const PAIRS: bool>(
     simd: S,
-    a: &[f32],
-    b: &[f32],
-    c: &mut [f32],
-    ldc: usize,
-    first: bool,
+    a: &[u32],
+    b: &[u32],
+    units: usize,
+    corner: Corner<'_>,
+    ends: Ends,
 ) {
-    let width = NV * S::LANES;
+    let Corner { c, stride, columns, .. } = corner;
+    let whole = columns == NV * S::LANES;
+    let tail = columns - (NV - 1) * S::LANES;
+    let c = c.as_mut_ptr();
+    // The ends go through memory, row by row; between them `terms` keeps the chains in registers.
     let mut tile = [[simd.splat(0.0); NV]; MR];
-    if !first {
-        for (i, row) in tile.iter_mut().enumerate() {
-            let c = &c[i * ldc..][..width];
-            for (j, chain) in row.iter_mut().enumerate() {
-                // SAFETY: c has NV * LANES elements and j < NV.
-                *chain = unsafe { simd.load(c.as_ptr().add(j * S::LANES)) };
+    // SAFETY: the caller vouches for all that is read and written.
+    unsafe {
+        if !ends.first {
+            for (i, row) in tile.iter_mut().enumerate() {
+                for (j, chain) in row.iter_mut().enumerate() {
+                    let at = c.add(i * stride + j * S::LANES);
+                    *chain = if whole || j + 1 < NV { simd.load(at) } else { simd.load_first(at, tail) };
+                }
+            }
+        }
+        let tile = terms::<S, MR, NV, PAIRS>(simd, a.as_ptr().cast(), b.as_ptr().cast(), units, tile);
+        for (i, row) in tile.iter().enumerate() {
+            for (j, &chain) in row.iter().enumerate() {
+                let at = c.add(i * stride + j * S::LANES);
+                let chain = if ends.last { simd.canonical(chain) } else { chain };
+                if whole || j + 1 < NV {
+                    simd.store(at, chain);
+                } else {
+                    simd.store_first(at, tail, chain);
+                }
             }
         }
     }
-    for (a, b) in a.chunks_exact(MR).zip(b.chunks_exact(width)) {
-        // SAFETY: b has NV * LANES elements and j < NV.
-        let b: [S::F32; NV] = std::array::from_fn(|j| unsafe { simd.load(b.as_ptr().add(j * S::LANES)) });
-        for (row, &a) in tile.iter_mut().zip(a) {
-            let a = simd.splat(a);
-            for (chain, &b) in row.iter_mut().zip(&b) {
-                *chain = simd.fma(a, b, *chain);
+}
+
+/// # Safety
+///
+/// As [`chains`].
+#[inline(always)]
+unsafe fn terms<S: Simd, const MR: usize, const NV: usize, const PAIRS: bool>(
+    simd: S,
+    mut a: *const f32,
+    mut b: *const f32,
+    units: usize,
+    mut tile: [[S::F32; NV]; MR],
+) -> [[S::F32; NV]; MR] {
+    for _ in 0..units {
+        // SAFETY: the caller vouches for `units` lines of NV vectors and as many columns of MR rows.
+        unsafe {
+            let mut line = [simd.splat(0.0); NV];
+            for (j, b_lanes) in line.iter_mut().enumerate() {
+                // The panel comes from the second-level cache.
+                prefetch(b.wrapping_add(AHEAD * S::TILE.1 * S::LANES + j * S::LANES));
+                *b_lanes = simd.load(b.add(j * S::LANES));
             }
+            for (i, row) in tile.iter_mut().enumerate() {
+                let a = simd.splat(*a.add(i * ROW));
+                for (chain, &b) in row.iter_mut().zip(&line) {
+                    *chain = if PAIRS { simd.fma_pairs(a, b, *chain) } else { simd.fma(a, b, *chain) };
+                }
+            }
+            a = a.add(1);
+            b = b.add(S::TILE.1 * S::LANES);
         }
     }
-    for (i, row) in tile.iter().enumerate() {
-        let c = &mut c[i * ldc..][..width];
-        for (j, &chain) in row.iter().enumerate() {
-            // SAFETY: c has NV * LANES elements and j < NV.
-            unsafe { simd.store(c.as_mut_ptr().add(j * S::LANES), chain) };
-        }
-    }
+    tile
 }

@@ -10,10 +10,20 @@
 //! subnormals kept, every NaN written as the canonical quiet NaN. Blocking, threads and instruction sets do not
 //! show: between blocks of `k` the running value rests in the result, which is float32 too.
 
+mod block;
 mod driver;
 mod kernel;
 mod operand;
+mod packed;
+mod pairs;
 mod panel;
+mod roofline;
+mod scratch;
+mod strip;
+mod tile;
+mod vector;
 
-pub use driver::matmul;
+pub use driver::{Right, matmul, matmul_batch};
 pub use operand::{Codes, Operand, OperandError};
+pub use packed::PackedMatrix;
+pub use roofline::{Roofline, roofline};

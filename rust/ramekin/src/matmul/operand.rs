@@ -1,7 +1,9 @@
 //! A matrix as it lies in memory: codes of a format, with strides.
 
 use std::fmt;
+use std::ops::Range;
 
+use crate::convert::fits;
 use crate::format::{FLOAT32, FloatFormat};
 
 /// The memory that a matrix lies in.
@@ -40,6 +42,8 @@ pub struct Operand<'a> {
 pub enum OperandError {
     /// The format's codes are not of the integers given.
     Width,
+    /// The format has numbers that float32 lacks.
+    Range,
     /// An element would lie outside the codes.
     Bounds,
 }
@@ -48,6 +52,7 @@ impl fmt::Display for OperandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Width => "the codes' width is not the format's",
+            Self::Range => "the format has numbers that are none of float32's",
             Self::Bounds => "an element lies outside the codes",
         })
     }
@@ -60,7 +65,8 @@ impl<'a> Operand<'a> {
     ///
     /// # Errors
     ///
-    /// If the codes' width does not fit the format, or an element lies outside them.
+    /// If the codes' width does not fit the format, the format has numbers that float32 lacks, or an element lies
+    /// outside the codes.
     pub fn new(
         codes: Codes<'a>,
         format: &'a FloatFormat,
@@ -68,13 +74,16 @@ impl<'a> Operand<'a> {
         strides: (isize, isize),
         offset: usize,
     ) -> Result<Self, OperandError> {
-        let fits = match codes {
+        let wide_enough = match codes {
             Codes::U8(_) => format.bits() <= 8,
             Codes::U16(_) => (9..=16).contains(&format.bits()),
             Codes::F32(_) => *format == FLOAT32,
         };
-        if !fits {
+        if !wide_enough {
             return Err(OperandError::Width);
+        }
+        if *format != FLOAT32 && !fits::<f32>(format) {
+            return Err(OperandError::Range);
         }
         if shape.0 > 0 && shape.1 > 0 {
             // The corners are the extremes of every affine index.
@@ -106,6 +115,19 @@ impl<'a> Operand<'a> {
     #[must_use]
     pub fn shape(&self) -> (usize, usize) {
         self.shape
+    }
+
+    /// Where an element is in the codes.
+    #[inline(always)]
+    pub(super) fn at(&self, row: usize, column: usize) -> isize {
+        self.offset as isize + row as isize * self.strides.0 + column as isize * self.strides.1
+    }
+
+    /// Some of the columns.
+    pub(super) fn columns(self, columns: Range<usize>) -> Self {
+        debug_assert!(columns.end <= self.shape.1);
+        // The first of no columns may lie anywhere.
+        Self { shape: (self.shape.0, columns.len()), offset: self.at(0, columns.start) as usize, ..self }
     }
 
     /// The same memory with rows and columns exchanged.

@@ -1,83 +1,324 @@
-//! Packing: a block of an operand, decoded to float32 and laid out as the microkernel reads it.
+//! Packing: a block of an operand, decoded and laid out as the microkernel reads it.
 //!
-//! A panel holds `width` rows of the block, interleaved: first element 0 of each row, then element 1, … Rows
-//! that the block lacks are zero; what the microkernel makes of them is never stored.
+//! A block is `outer` (rows of A, columns of B) by `depth`. Its elements are packed in 32-bit *units*: a float32, or
+//! a pair of bfloat16, of which the upper half is the one of smaller `k`.
 
 use std::ops::Range;
 
-use super::operand::{Codes, Operand};
-use crate::convert::{Code, DecodePlan, decode_slice};
-use crate::format::FloatFormat;
+use super::operand::Operand;
+use super::tile::{LINES, Place, RUN, Reader, Tile};
+use crate::format::{FLOAT32, FloatFormat};
+use crate::simd::Simd;
 
-/// Packs `rows` by `depth` of `operand` into panels of `width` rows.
+/// Units of depth in a block: a panel of B of this depth stays in the first-level cache.
+pub(super) const DEPTH: usize = 512;
+
+/// Units from one row of a packed block of A to the next. Not a power of two, lest rows fall on the same cache sets.
+pub(super) const ROW: usize = DEPTH + 16;
+
+/// Blocks of A and panels of B have room for whole squares of units of every instruction set's vectors.
+const SQUARE: usize = 16;
+
+/// What a unit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Float,
+    Pair,
+}
+
+impl Unit {
+    /// Elements in a unit.
+    #[inline(always)]
+    pub const fn elements(self) -> usize {
+        match self {
+            Self::Float => 1,
+            Self::Pair => 2,
+        }
+    }
+
+    /// Units that hold so many elements.
+    #[inline(always)]
+    pub const fn of(self, elements: usize) -> usize {
+        elements.div_ceil(self.elements())
+    }
+}
+
+/// Where units go.
+#[derive(Clone, Copy)]
+pub(super) enum Layout {
+    /// Row after row, [`ROW`] apart: A.
+    Rows,
+    /// Panels of `width` columns, each unit of depth a line of its own; panels are [`panel_len`] apart: B.
+    Panels { width: usize },
+}
+
+/// Units that a block of A takes.
 #[inline(always)]
-pub(super) fn pack(
+pub(super) const fn rows_len(rows: usize) -> usize {
+    rows.next_multiple_of(SQUARE) * ROW
+}
+
+/// Units from one panel of B to the next.
+#[inline(always)]
+pub(super) const fn panel_len(width: usize, units: usize) -> usize {
+    width * units.next_multiple_of(SQUARE)
+}
+
+/// The smallest magnitude among nonzero elements, as the bits of a float32 less one: zero counts as the largest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Smallest(u32);
+
+impl Smallest {
+    /// Of no elements.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// Of codes of bfloat16, each less one and without its sign.
+    #[inline(always)]
+    fn of(least: [u16; RUN]) -> Self {
+        let least = least.into_iter().fold(u16::MAX, u16::min);
+        if least == u16::MAX { Self::NONE } else { Self(((u32::from(least) + 1) << 16) - 1) }
+    }
+
+    /// Of two sets of elements together.
+    #[inline(always)]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0.min(other.0))
+    }
+
+    /// The exponent of bfloat16's unit in the last place there; None for a subnormal.
+    fn unit(self) -> Option<i32> {
+        let field = (self.0.saturating_add(1) >> 23).min(254) as i32;
+        (field > 0).then_some(field - 127 - 7)
+    }
+
+    /// Whether sums of products of elements not smaller than these are zero or normal float32 numbers, whatever the
+    /// order: then no instruction that flushes subnormals can tell.
+    pub fn never_underflows(self, other: Self) -> bool {
+        match (self.unit(), other.unit()) {
+            // Every product, hence every sum before rounding, is a multiple of 2^(a + b).
+            (Some(a), Some(b)) => a + b >= -126,
+            _ => false,
+        }
+    }
+}
+
+/// Whether every number of the format is one of bfloat16's.
+pub(super) fn fits_bfloat16(format: &FloatFormat) -> bool {
+    *format != FLOAT32 && format.mantissa_bits <= 7 && {
+        // Its subnormals must have room: they are normal numbers of bfloat16, or bfloat16's own.
+        let lowest = format.min_exponent() - format.mantissa_bits as i32;
+        lowest >= -126 - 7 && format.max_exponent() <= 127
+    }
+}
+
+/// Packs `outer` by `depth` of `operand`, whose rows are the outer dimension. Pairs tell their smallest element.
+#[inline(always)]
+pub(super) fn pack<S: Simd>(
+    simd: S,
     operand: &Operand<'_>,
-    rows: Range<usize>,
-    depth: Range<usize>,
-    width: usize,
-    panels: &mut [f32],
-) {
-    let mut line = vec![0.0f32; depth.len().max(width)];
-    for (panel, first) in panels.chunks_exact_mut(width * depth.len()).zip(rows.clone().step_by(width)) {
-        let rows = first..rows.end.min(first + width);
-        let at = |row: usize, k: usize| {
-            operand.offset as isize + row as isize * operand.strides.0 + k as isize * operand.strides.1
-        };
-        if operand.strides.0 == 1 && operand.strides.1 != 1 {
-            // Neighbouring rows are neighbours in memory: a line of the panel is one run.
-            for (k, out) in depth.clone().zip(panel.chunks_exact_mut(width)) {
-                let (real, padding) = out.split_at_mut(rows.len());
-                gather(operand, at(first, k), 1, real);
-                padding.fill(0.0);
+    (outer, depth): (Range<usize>, Range<usize>),
+    (unit, layout): (Unit, Layout),
+    packed: &mut [u32],
+) -> Smallest {
+    let units = unit.of(depth.len());
+    let needed = match layout {
+        Layout::Rows => rows_len(outer.len()),
+        Layout::Panels { width } => outer.len().div_ceil(width) * panel_len(width, units),
+    };
+    assert!(packed.len() >= needed && units <= DEPTH, "no room for the block");
+    let reader = Reader::new(operand);
+    let (by_outer, by_depth) = operand.strides;
+    // Lines run where neighbours are, and tile follows tile along the lines: as many streams as a tile has lines.
+    let along_depth = by_depth == 1 || (by_outer != 1 && by_depth.unsigned_abs() <= by_outer.unsigned_abs());
+    let (line_stride, run_stride) = if along_depth { (by_outer, by_depth) } else { (by_depth, by_outer) };
+    let (across, along) = if along_depth { (&outer, &depth) } else { (&depth, &outer) };
+    let mut least = [u16::MAX; RUN];
+    let (mut tile, mut halves) = (Tile::new(), Tile::new());
+    for line in across.clone().step_by(LINES) {
+        let lines = LINES.min(across.end - line);
+        for first in along.clone().step_by(RUN) {
+            let run = RUN.min(along.end - first);
+            let (o, d) = if along_depth { (line, first) } else { (first, line) };
+            let start = operand.at(o, d);
+            let place = Place { start, line_stride, run_stride, lines, run };
+            let (lines, run) = if unit == Unit::Pair {
+                reader.read(simd, place, &mut halves);
+                least = smaller(&halves, lines, least);
+                if along_depth {
+                    pair_runs(&halves, &mut tile, lines, run)
+                } else {
+                    pair_lines(&mut halves, &mut tile, lines, run)
+                }
+            } else {
+                reader.read(simd, place, &mut tile);
+                (lines, run)
+            };
+            let unit = (d - depth.start) / unit.elements();
+            let target = Target { packed: &mut *packed, layout, units, outer: o - outer.start, unit };
+            target.place(simd, &tile, along_depth, lines, run);
+        }
+    }
+    Smallest::of(least)
+}
+
+/// The smaller ones of those known and a tile's codes, each less one and without its sign.
+#[inline(always)]
+fn smaller(tile: &Tile<u16>, lines: usize, mut least: [u16; RUN]) -> [u16; RUN] {
+    for line in tile.0.iter().take(lines) {
+        for (least, code) in least.iter_mut().zip(line) {
+            *least = (*least).min((code & 0x7fff).wrapping_sub(1));
+        }
+    }
+    least
+}
+
+#[inline(always)]
+fn pair(first: u16, second: u16) -> f32 {
+    f32::from_bits(u32::from(first) << 16 | u32::from(second))
+}
+
+/// Neighbours on a line become pairs; the last one's partner may be a zero.
+#[inline(always)]
+fn pair_runs(halves: &Tile<u16>, pairs: &mut Tile<f32>, lines: usize, run: usize) -> (usize, usize) {
+    for (pairs, halves) in pairs.0.iter_mut().zip(&halves.0).take(lines) {
+        for (pair_, halves) in pairs.iter_mut().zip(halves.chunks_exact(2)) {
+            *pair_ = pair(halves[0], halves[1]);
+        }
+    }
+    (lines, run.div_ceil(2))
+}
+
+/// Neighbouring lines become lines of pairs; the last one's partner may be zeros.
+#[inline(always)]
+fn pair_lines(halves: &mut Tile<u16>, pairs: &mut Tile<f32>, lines: usize, run: usize) -> (usize, usize) {
+    if lines % 2 == 1 {
+        halves.0[lines].fill(0);
+    }
+    let units = lines.div_ceil(2);
+    for (pairs, halves) in pairs.0.iter_mut().zip(halves.0.chunks_exact(2)).take(units) {
+        for ((pair_, &first), &second) in pairs.iter_mut().zip(&halves[0]).zip(&halves[1]) {
+            *pair_ = pair(first, second);
+        }
+    }
+    (units, run)
+}
+
+/// Where a tile of units goes.
+struct Target<'a> {
+    packed: &'a mut [u32],
+    layout: Layout,
+    /// Units of depth in the block.
+    units: usize,
+    /// The tile's first place in the outer dimension, a multiple of [`LINES`] or [`RUN`].
+    outer: usize,
+    /// Its first unit of depth, a multiple of `LINES / 2`.
+    unit: usize,
+}
+
+impl Target<'_> {
+    /// Where the unit at a place of the tile goes.
+    #[inline(always)]
+    fn at(&self, outer: usize, unit: usize) -> usize {
+        let (outer, unit) = (self.outer + outer, self.unit + unit);
+        match self.layout {
+            Layout::Rows => outer * ROW + unit,
+            Layout::Panels { width } => {
+                outer / width * panel_len(width, self.units) + unit * width + outer % width
             }
-        } else {
-            if rows.len() < width {
-                panel.fill(0.0);
+        }
+    }
+
+    #[inline(always)]
+    fn place<S: Simd>(self, simd: S, tile: &Tile<f32>, along_depth: bool, lines: usize, run: usize) {
+        match (self.layout, along_depth) {
+            (Layout::Rows, true) => {
+                for (i, line) in tile.0.iter().enumerate().take(lines) {
+                    let at = self.at(i, 0);
+                    copy(&line[..run], &mut self.packed[at..at + run]);
+                }
             }
-            let line = &mut line[..depth.len()];
-            for row in rows.clone() {
-                gather(operand, at(row, depth.start), operand.strides.1, line);
-                for (out, &x) in panel[row - first..].iter_mut().step_by(width).zip(line.iter()) {
-                    *out = x;
+            (Layout::Panels { width }, false) => {
+                for (i, line) in tile.0.iter().enumerate().take(lines) {
+                    for (j, piece) in line[..run].chunks(width).enumerate() {
+                        let at = self.at(j * width, i);
+                        copy(piece, &mut self.packed[at..at + piece.len()]);
+                    }
+                }
+            }
+            (Layout::Rows, false) => self.turn(simd, tile, (lines, run), ROW),
+            (Layout::Panels { width }, true) => self.turn(simd, tile, (lines, run), width),
+        }
+    }
+
+    /// Places squares turned about their diagonal; `stride` is between what were neighbours on a line. Squares at the
+    /// edges carry what the tile holds beyond its elements into places that are never read or not yet written.
+    #[inline(always)]
+    fn turn<S: Simd>(self, simd: S, tile: &Tile<f32>, (lines, run): (usize, usize), stride: usize) {
+        for line in (0..lines).step_by(S::LANES) {
+            for j in (0..run).step_by(S::LANES) {
+                let at = match self.layout {
+                    Layout::Rows => self.at(j, line),
+                    Layout::Panels { .. } => self.at(line, j),
+                };
+                assert!(at + (S::LANES - 1) * stride + S::LANES <= self.packed.len(), "no room for a square");
+                // SAFETY: LANES divides LINES and RUN, so the square lies within the tile; the assertion checks
+                // the other side.
+                unsafe {
+                    let from = tile.0[line].as_ptr().add(j).cast();
+                    simd.transpose(from, 4 * RUN as isize, self.packed.as_mut_ptr().add(at), stride);
                 }
             }
         }
     }
 }
 
-/// Decodes the elements at `start`, `start + stride`, … into `out`.
 #[inline(always)]
-fn gather(operand: &Operand<'_>, start: isize, stride: isize, out: &mut [f32]) {
-    match operand.codes {
-        Codes::U8(codes) => gather_codes(operand.format, codes, start, stride, out),
-        Codes::U16(codes) => gather_codes(operand.format, codes, start, stride, out),
-        Codes::F32(values) => gather_copy(values, start, stride, out),
+fn copy(from: &[f32], to: &mut [u32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = from.to_bits();
     }
 }
 
+/// A panel of pairs as float32: the units from `first` on, two lines of `width` for each.
 #[inline(always)]
-fn gather_copy<T: Copy>(from: &[T], start: isize, stride: isize, out: &mut [T]) {
-    if stride == 1 {
-        out.copy_from_slice(&from[start as usize..][..out.len()]);
-    } else {
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = from[(start + i as isize * stride) as usize];
+pub(super) fn unpair(pairs: &[u32], width: usize, lines: &mut [u32]) {
+    for (pairs, lines) in pairs.chunks_exact(width).zip(lines.chunks_exact_mut(2 * width)) {
+        let (first, second) = lines.split_at_mut(width);
+        for ((first, second), pair) in first.iter_mut().zip(second).zip(pairs) {
+            *first = pair & 0xffff_0000;
+            *second = pair << 16;
         }
     }
 }
 
-#[inline(always)]
-fn gather_codes<C: Code>(format: &FloatFormat, codes: &[C], start: isize, stride: isize, out: &mut [f32]) {
-    let plan = DecodePlan::<f32>::new(format);
-    if stride == 1 {
-        decode_slice(format, &plan, &codes[start as usize..][..out.len()], out);
-        return;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{BFLOAT16, FLOAT16, NAMED};
+
+    #[test]
+    fn small_formats_fit_bfloat16() {
+        let fitting: Vec<_> = NAMED.iter().filter(|f| fits_bfloat16(f)).map(|f| &*f.name).collect();
+        assert_eq!(fitting.len(), 12, "{fitting:?}");
+        assert!(!fits_bfloat16(&FLOAT16) && !fits_bfloat16(&FLOAT32) && fits_bfloat16(&BFLOAT16));
     }
-    let mut run = [C::default(); 64];
-    for (i, out) in out.chunks_mut(64).enumerate() {
-        let run = &mut run[..out.len()];
-        gather_copy(codes, start + (i * 64) as isize * stride, stride, run);
-        decode_slice(format, &plan, run, out);
+
+    #[test]
+    fn underflow_is_judged_from_the_smallest_elements() {
+        let smallest = |x: f32| Smallest(x.to_bits() - 1);
+        let power = |e: i32| f32::from_bits(((e + 127) as u32) << 23);
+        // Units in the last place of bfloat16 are 2^-7 of the number: 2^-112 in all.
+        assert!(smallest(power(-56)).never_underflows(smallest(power(-56))));
+        assert!(!smallest(power(-56)).never_underflows(smallest(power(-57))));
+        assert!(!smallest(f32::from_bits(0x0040_0000)).never_underflows(smallest(power(100))));
+        assert!(Smallest::NONE.never_underflows(smallest(power(-126))));
+    }
+
+    #[test]
+    fn pairs_come_apart_again() {
+        let pairs = [0x3f80_4000u32, 0x1234_5678];
+        let mut lines = [0; 4];
+        unpair(&pairs, 2, &mut lines);
+        assert_eq!(lines, [0x3f80_0000, 0x1234_0000, 0x4000_0000, 0x5678_0000]);
     }
 }

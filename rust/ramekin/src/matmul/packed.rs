@@ -1,0 +1,109 @@
+//! A matrix packed once, to be multiplied by many times.
+
+use std::ops::Range;
+
+use super::block::Block;
+use super::driver::{COLUMNS, Shape, pack_block, spans, unit};
+use super::operand::Operand;
+use super::panel::{DEPTH, Smallest, Unit, fits_bfloat16, panel_len};
+use crate::isa::Level;
+use crate::parallel::{self, ThreadsError};
+
+/// The right-hand side of products, decoded and laid out as the kernels of one level read it.
+///
+/// An element takes 4 bytes, or 2 where the level has an instruction for bfloat16 and the format's numbers are
+/// bfloat16's; columns are padded to the width of a panel, rows to a multiple of 16 of those units in each block.
+#[derive(Debug)]
+pub struct PackedMatrix {
+    level: Level,
+    shape: (usize, usize),
+    unit: Unit,
+    units: Vec<u32>,
+    parts: Vec<Part>,
+}
+
+/// A packed block: its place, and the smallest element of its columns down to its end.
+#[derive(Debug)]
+struct Part {
+    columns: Range<usize>,
+    depth: Range<usize>,
+    units: Range<usize>,
+    smallest: Smallest,
+}
+
+impl PackedMatrix {
+    /// Packs `b`, rows by columns.
+    ///
+    /// # Errors
+    ///
+    /// If the thread pool's setting is wrong.
+    ///
+    /// # Panics
+    ///
+    /// If the CPU lacks `level`.
+    pub fn new(level: Level, b: &Operand<'_>) -> Result<Self, ThreadsError> {
+        let (k, n) = b.shape();
+        let (_, nr) = level.run(Shape);
+        let unit = unit(level, fits_bfloat16(b.format));
+        let transposed = b.transposed();
+        let mut parts = Vec::new();
+        let mut end = 0;
+        for columns in spans(n, COLUMNS) {
+            for depth in spans(k, DEPTH * unit.elements()) {
+                let start = end;
+                end += columns.len().div_ceil(nr) * panel_len(nr, unit.of(depth.len()));
+                let columns = columns.clone();
+                parts.push(Part { columns, depth, units: start..end, smallest: Smallest::NONE });
+            }
+        }
+        let mut units = vec![0; end];
+        let threads = if n * k < 1 << 16 { 1 } else { parallel::threads()? };
+        let mut pack = || {
+            let mut seen = Smallest::NONE;
+            for part in &mut parts {
+                let memory = &mut units[part.units.clone()];
+                let place = (&part.columns, &part.depth);
+                let smallest = pack_block(level, &transposed, unit, place, nr, memory, threads);
+                seen = if part.depth.start == 0 { smallest } else { seen.and(smallest) };
+                part.smallest = seen;
+            }
+        };
+        if threads == 1 {
+            pack()
+        } else {
+            parallel::install(pack)?
+        }
+        Ok(Self { level, shape: (k, n), unit, units, parts })
+    }
+
+    /// Rows and columns.
+    #[must_use]
+    pub fn shape(&self) -> (usize, usize) {
+        self.shape
+    }
+
+    /// The level whose kernels read it.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Bytes that it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.units.len() * size_of::<u32>()
+    }
+
+    /// The blocks of each span of columns, by ascending depth.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = impl Iterator<Item = Block<'_>>> {
+        self.parts.chunk_by(|one, next| one.columns == next.columns).map(|parts| {
+            parts.iter().map(|part| Block {
+                units: &self.units[part.units.clone()],
+                unit: self.unit,
+                columns: part.columns.clone(),
+                depth: part.depth.clone(),
+                smallest: part.smallest,
+            })
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! Whether this CPU's instruction for pairs of bfloat16 does what the definition says.
+
+use std::sync::OnceLock;
+
+use crate::isa::{Kernel, Level};
+use crate::simd::Simd;
+
+/// Whether two terms by the instruction are two fused multiply-adds, wherever no subnormals occur. Tried once.
+pub(super) fn agree(level: Level) -> bool {
+    static AGREE: OnceLock<bool> = OnceLock::new();
+    *AGREE.get_or_init(|| level.run(Try))
+}
+
+/// Compares the instruction with the definition on numbers whose sums tell the order of the terms, the rounding of
+/// each, and what happens to infinity and NaN.
+struct Try;
+
+impl Kernel for Try {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> bool {
+        if !S::HAS_PAIRS {
+            return false;
+        }
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 32) as u32
+        };
+        let mut all = true;
+        for round in 0..256 {
+            // Exponents spread over 1, 4, 16 or 64 powers of two, far from underflow; now and then a special.
+            let spread = (1 << (2 * (round % 4))) - 1;
+            // The chain starts at +0, so it never comes to -0 without underflow: that is no running value to try.
+            let mut number = |mantissa: u32, zero: u32| {
+                let bits = random();
+                let exponent = 127 - spread / 2 + ((bits >> 8) & spread);
+                match bits >> 24 {
+                    0 => 0x7f80_0000 | (bits & 0x8000_0000),
+                    1 => 0x7fc0_0000,
+                    2 => bits & zero,
+                    _ => (random() & (0x8000_0000 | mantissa)) | (exponent << 23),
+                }
+            };
+            let mut terms = [[0.0f32; 16]; 5];
+            for (i, terms) in terms.iter_mut().enumerate() {
+                let (mantissa, zero) = if i == 4 { (0x007f_ffff, 0) } else { (0x007f_0000, 0x8000_0000) };
+                terms.fill_with(|| f32::from_bits(number(mantissa, zero)));
+            }
+            let [a0, b0, a1, b1, c] = terms;
+            let pair = |x: [f32; 16], y: [f32; 16]| -> [f32; 16] {
+                std::array::from_fn(|i| f32::from_bits(x[i].to_bits() | (y[i].to_bits() >> 16)))
+            };
+            let (a, b) = (pair(a0, a1), pair(b0, b1));
+            let (mut one, mut two) = ([0.0f32; 16], [0.0f32; 16]);
+            for at in (0..16).step_by(S::LANES) {
+                // SAFETY: LANES divides 16, so the lanes from `at` on exist.
+                unsafe {
+                    let load = |x: &[f32; 16]| simd.load(x.as_ptr().add(at));
+                    let pairs = simd.fma_pairs(load(&a), load(&b), load(&c));
+                    let first = simd.fma(load(&a0), load(&b0), load(&c));
+                    let chain = simd.fma(load(&a1), load(&b1), first);
+                    simd.store(one.as_mut_ptr().add(at), simd.canonical(pairs));
+                    simd.store(two.as_mut_ptr().add(at), simd.canonical(chain));
+                }
+            }
+            all &= one.map(f32::to_bits) == two.map(f32::to_bits);
+        }
+        all
+    }
+}

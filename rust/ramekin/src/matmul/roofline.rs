@@ -1,0 +1,95 @@
+//! What the CPU could do, and what the microkernel makes of it: measured, on the thread that asks.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use super::driver::unit;
+use super::kernel::{Corner, Ends, tile, tile_shape};
+use super::panel::{DEPTH, ROW, Unit};
+use crate::isa::{Kernel, Level};
+use crate::simd::Simd;
+
+/// Rates in operations a second; a multiply-add counts as two.
+#[derive(Clone, Copy, Debug)]
+pub struct Roofline {
+    /// Of multiply-adds whose operands stay in registers.
+    pub peak: f64,
+    /// Of the microkernel, whose operands are packed and in the first-level cache.
+    pub kernel: f64,
+}
+
+/// Measures one level, with pairs of bfloat16 or with float32; None if the level multiplies no pairs.
+///
+/// The best of many short runs, taken in turns so that both meet the same clock; `time` is for all of them.
+///
+/// # Panics
+///
+/// If the CPU lacks the level.
+#[must_use]
+pub fn roofline(level: Level, pairs: bool, time: Duration) -> Option<Roofline> {
+    let unit = unit(level, pairs);
+    (pairs == (unit == Unit::Pair)).then(|| level.run(Measure { unit, time }))
+}
+
+struct Measure {
+    unit: Unit,
+    time: Duration,
+}
+
+/// Lines of depth in one run.
+const LINES: usize = 1 << 14;
+
+impl Kernel for Measure {
+    type Output = Roofline;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Roofline {
+        let (rows, columns) = tile_shape::<S>();
+        let operations = (2 * rows * columns * LINES * self.unit.elements()) as f64;
+        // Small enough for the first-level cache with room to spare.
+        let depth = DEPTH / 2;
+        let (a, b) = (vec![0x3f80_3f80_u32; rows * ROW], vec![0x3f80_3f80_u32; depth * columns]);
+        let mut c = vec![0.0f32; rows * columns];
+        let mut best = Roofline { peak: 0.0, kernel: 0.0 };
+        let end = Instant::now() + self.time;
+        while Instant::now() < end {
+            let start = Instant::now();
+            match self.unit {
+                Unit::Float => black_box(in_registers::<S, false>(simd)),
+                Unit::Pair => black_box(in_registers::<S, true>(simd)),
+            };
+            best.peak = best.peak.max(operations / start.elapsed().as_secs_f64());
+            let start = Instant::now();
+            for _ in 0..LINES / depth {
+                let corner = Corner { c: &mut c, stride: columns, rows, columns };
+                tile(simd, self.unit, (&a, &b), depth, corner, Ends { first: true, last: false });
+            }
+            black_box(&c);
+            best.kernel = best.kernel.max(operations / start.elapsed().as_secs_f64());
+        }
+        best
+    }
+}
+
+/// As many independent chains as a tile has, in turn: enough to hide the latency of each.
+#[inline(always)]
+fn in_registers<S: Simd, const PAIRS: bool>(simd: S) -> f32 {
+    const MOST: usize = 24;
+    let chains = S::TILE.0 * S::TILE.1;
+    assert!(chains <= MOST);
+    let (a, b) = (simd.splat(black_box(1.0)), simd.splat(black_box(1.0)));
+    let mut sums = [simd.splat(0.0); MOST];
+    for _ in 0..LINES {
+        for sum in sums.iter_mut().take(chains) {
+            *sum = if PAIRS { simd.fma_pairs(a, b, *sum) } else { simd.fma(a, b, *sum) };
+        }
+    }
+    let mut total = [0.0f32; 16];
+    let mut all = 0.0;
+    for sum in &sums[..chains] {
+        // SAFETY: no vector has more than 16 lanes.
+        unsafe { simd.store(total.as_mut_ptr(), *sum) };
+        all += total[0];
+    }
+    all
+}

@@ -16,6 +16,7 @@ pub mod random;
 pub mod reference;
 pub mod rounding;
 mod simd;
+mod stream;
 pub mod verify;
 
 pub use format::FloatFormat;

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::stream;
+
 struct State {
     /// The process that the pool's threads live in: `fork` copies the pool's memory, not its threads.
     process: u32,
@@ -116,8 +118,11 @@ pub fn install<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R, ThreadsErr
 /// Elements that one thread works through before it takes more.
 const CHUNK: usize = 1 << 16;
 
+/// Elements that are worked out in a core's own cache before they are written past it.
+const BLOCK: usize = 1 << 13;
+
 /// Applies `work` to `src` and `dst`, cut in step into chunks on the pool where that pays. It is told the index
-/// of each chunk's first element.
+/// of each chunk's first element, and writes every element of its part of `dst`. What is larger than the caches is written [past them](crate::stream).
 ///
 /// # Errors
 ///
@@ -126,12 +131,31 @@ const CHUNK: usize = 1 << 16;
 /// # Panics
 ///
 /// If the lengths differ.
-pub fn zip_chunks<A: Sync, B: Send>(
+pub fn zip_chunks<A: Sync, B: Copy + Default + Send>(
     src: &[A],
     dst: &mut [B],
     work: impl Fn(usize, &[A], &mut [B]) + Sync + Send,
 ) -> Result<(), ThreadsError> {
     assert_eq!(src.len(), dst.len(), "source and destination differ in length");
+    if size_of_val(src) + size_of_val(dst) < stream::LARGE {
+        return chunks(src, dst, work);
+    }
+    chunks(src, dst, |start, src, dst| {
+        let mut block = vec![B::default(); BLOCK.min(dst.len())];
+        for (i, (src, dst)) in src.chunks(BLOCK).zip(dst.chunks_mut(BLOCK)).enumerate() {
+            let block = &mut block[..dst.len()];
+            work(start + i * BLOCK, src, block);
+            stream::copy(block, dst);
+        }
+    })
+}
+
+/// Applies `work` to chunks, the caller's thread taking part.
+fn chunks<A: Sync, B: Send>(
+    src: &[A],
+    dst: &mut [B],
+    work: impl Fn(usize, &[A], &mut [B]) + Sync + Send,
+) -> Result<(), ThreadsError> {
     if src.len() <= 2 * CHUNK || threads()? == 1 {
         work(0, src, dst);
         return Ok(());
@@ -157,18 +181,22 @@ pub fn zip_chunks<A: Sync, B: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn chunks_cover_everything_once() {
-        for n in [0, 5, CHUNK, 2 * CHUNK + 1, 7 * CHUNK + 3] {
+        for n in [0, 5, CHUNK, 2 * CHUNK + 1, 7 * CHUNK + 3, stream::LARGE / 16 + 3] {
             let src: Vec<usize> = (0..n).collect();
             let mut dst = vec![0; n];
+            let worked = AtomicUsize::new(0);
             zip_chunks(&src, &mut dst, |start, src, dst| {
+                worked.fetch_add(dst.len(), Ordering::Relaxed);
                 for (i, (dst, src)) in dst.iter_mut().zip(src).enumerate() {
-                    *dst += src + start + i;
+                    *dst = src + start + i;
                 }
             })
             .unwrap();
+            assert_eq!(worked.into_inner(), n);
             assert!(dst.iter().enumerate().all(|(i, &x)| x == 2 * i));
         }
     }

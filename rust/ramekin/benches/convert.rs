@@ -1,6 +1,7 @@
 //! Conversion of 16 Ki elements in cache, one thread: `cargo bench -p ramekin --bench convert`.
 
 use divan::{Bencher, black_box, counter::ItemsCount};
+use ramekin::convert::pack::{pack, unpack};
 use ramekin::convert::{Conversion, decode, encode, round_to};
 use ramekin::isa::Level;
 use ramekin::{FloatFormat, Rounding};
@@ -77,6 +78,26 @@ fn decode_float32(bencher: Bencher, name: &str) {
         let src: Vec<u8> = (0..N).map(|i| i as u8).collect();
         bencher.bench_local(|| decode(level, format, black_box(&src), black_box(&mut dst)));
     }
+}
+
+#[divan::bench(args = [4, 6], sample_count = 200)]
+fn pack_codes(bencher: Bencher, bits: u32) {
+    let level = *levels().last().expect("the portable level");
+    let codes: Vec<u8> = (0..N).map(|i| (i % (1 << bits)) as u8).collect();
+    let mut packed = vec![0; N * bits as usize / 8];
+    bencher
+        .counter(ItemsCount::new(N))
+        .bench_local(|| pack(level, bits, black_box(&codes), black_box(&mut packed)).expect("one thread"));
+}
+
+#[divan::bench(args = [4, 6], sample_count = 200)]
+fn unpack_codes(bencher: Bencher, bits: u32) {
+    let level = *levels().last().expect("the portable level");
+    let packed: Vec<u8> = (0..N * bits as usize / 8).map(|i| i as u8).collect();
+    let mut codes = vec![0; N];
+    bencher
+        .counter(ItemsCount::new(N))
+        .bench_local(|| unpack(level, bits, black_box(&packed), black_box(&mut codes)).expect("one thread"));
 }
 
 #[divan::bench(args = FORMATS, sample_count = 200)]

@@ -62,6 +62,11 @@ pub trait Float:
         None
     }
 
+    /// The slice itself if it is of `f32`, to write.
+    fn as_f32_mut(_: &mut [Self]) -> Option<&mut [f32]> {
+        None
+    }
+
     /// 2^exponent, which must be a normal number of this type.
     #[inline(always)]
     fn power_of_two(exponent: i32) -> Self {
@@ -83,7 +88,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($float:ty, $bits:ty, $width:literal, $mantissa:literal, $bias:literal $(, $method:item)?) => {
+    ($float:ty, $bits:ty, $width:literal, $mantissa:literal, $bias:literal $(, $method:item)*) => {
         impl Bits for $bits {
             const ZERO: Self = 0;
             const ONE: Self = 1;
@@ -133,7 +138,7 @@ macro_rules! float {
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }
-            $($method)?
+            $($method)*
         }
     };
 }
@@ -146,14 +151,25 @@ float!(
     127,
     fn as_f32(slice: &[f32]) -> Option<&[f32]> {
         Some(slice)
+    },
+    fn as_f32_mut(slice: &mut [f32]) -> Option<&mut [f32]> {
+        Some(slice)
     }
 );
 float!(f64, u64, 64, 52, 1023);
 
 /// An unsigned integer that holds one code of a format.
 pub trait Code: Copy + Default + Send + Sync + 'static {
-    /// The slice itself if it is of `u16`.
+    /// The slice itself if it is of `u16`, to write.
     fn as_u16(_: &mut [Self]) -> Option<&mut [u16]> {
+        None
+    }
+    /// The slice itself if it is of `u8`.
+    fn of_u8(_: &[Self]) -> Option<&[u8]> {
+        None
+    }
+    /// The slice itself if it is of `u16`.
+    fn of_u16(_: &[Self]) -> Option<&[u16]> {
         None
     }
     /// Width in bits.
@@ -165,10 +181,10 @@ pub trait Code: Copy + Default + Send + Sync + 'static {
 }
 
 macro_rules! code {
-    ($($int:ty $(: $method:item)?),*) => {$(
+    ($($int:ty $({ $($method:item)* })?),*) => {$(
         impl Code for $int {
             const WIDTH: u32 = <$int>::BITS;
-            $($method)?
+            $($($method)*)?
             #[inline(always)]
             fn truncate(bits: u32) -> Self {
                 bits as Self
@@ -181,4 +197,19 @@ macro_rules! code {
     )*};
 }
 
-code!(u8, u16: fn as_u16(slice: &mut [u16]) -> Option<&mut [u16]> { Some(slice) }, u32);
+code!(
+    u8 {
+        fn of_u8(slice: &[u8]) -> Option<&[u8]> {
+            Some(slice)
+        }
+    },
+    u16 {
+        fn of_u16(slice: &[u16]) -> Option<&[u16]> {
+            Some(slice)
+        }
+        fn as_u16(slice: &mut [u16]) -> Option<&mut [u16]> {
+            Some(slice)
+        }
+    },
+    u32
+);

@@ -2,8 +2,9 @@
 
 use super::CHUNK;
 use super::plan::{fits, shape, truncates, with_shape};
+use super::table::{Looked, SMALLEST, has_byte_table};
 use crate::float::{Bits, Code, Float};
-use crate::format::FloatFormat;
+use crate::format::{FLOAT16, FloatFormat};
 use crate::isa::{Kernel, Level};
 use crate::simd::Simd;
 
@@ -72,7 +73,7 @@ pub(crate) fn decode_one<F: Float, const SHAPE: u8>(p: &DecodePlan<F>, code: u32
     // 3. Codes above the largest finite are infinity or NaN.
     let special = if magnitude == p.infinity { F::INFINITY } else { F::NAN };
     let mut bits = if magnitude > p.max_code { special } else { value };
-    if SHAPE == shape::UNSIGNED_ZERO {
+    if SHAPE == shape::UNSIGNED_ZERO || SHAPE == shape::NAN_OVERFLOW {
         bits = if code & (p.magnitude_mask | p.sign_bit) == p.sign_bit { F::NAN } else { bits };
     }
     F::from_bits_of(bits | sign)
@@ -87,7 +88,7 @@ pub(crate) fn decode_slice<F: Float, C: Code>(
     dst: &mut [F],
 ) {
     let plan = *plan;
-    with_shape!(format, truncates::<F>(format), SHAPE => {
+    with_shape!(format, truncates::<F>(format), false, SHAPE => {
         for (dst, &src) in dst.iter_mut().zip(src) {
             *dst = decode_one::<F, SHAPE>(&plan, src.widen());
         }
@@ -106,6 +107,47 @@ impl<F: Float, C: Code> Kernel for Decode<'_, F, C> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         decode_slice(self.format, &DecodePlan::new(self.format), self.src, self.dst);
+    }
+}
+
+/// float16 by the CPU's own instruction.
+struct Halves<'a> {
+    src: &'a [u16],
+    dst: &'a mut [f32],
+}
+
+impl Kernel for Halves<'_> {
+    /// How many codes were decoded: all whole vectors, or none where there is no instruction.
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> usize {
+        if !S::HAS_FLOAT16 {
+            return 0;
+        }
+        let (src, dst) = (self.src.chunks_exact(S::LANES), self.dst.chunks_exact_mut(S::LANES));
+        for (src, dst) in src.zip(dst) {
+            // SAFETY: LANES codes and as many floats.
+            unsafe { simd.store(dst.as_mut_ptr(), simd.quiet(simd.float16_values(src.as_ptr()))) };
+        }
+        self.src.len() / S::LANES * S::LANES
+    }
+}
+
+/// Takes the short ways to float32 where they apply, and tells how many codes it took.
+fn by_instructions<F: Float, C: Code>(level: Level, format: &FloatFormat, src: &[C], dst: &mut [F]) -> usize {
+    let Some(dst) = F::as_f32_mut(dst) else { return 0 };
+    if let Some(src) = C::of_u8(src)
+        && src.len() >= SMALLEST
+        && has_byte_table(format)
+    {
+        level.run(Looked { format, src, dst })
+    } else if let Some(src) = C::of_u16(src)
+        && *format == FLOAT16
+    {
+        level.run(Halves { src, dst })
+    } else {
+        0
     }
 }
 
@@ -149,5 +191,6 @@ pub fn decode<F: Float, C: Code>(level: Level, format: &FloatFormat, src: &[C], 
         }
         return;
     }
-    level.run(Decode { format, src, dst });
+    let done = by_instructions(level, format, src, dst);
+    level.run(Decode { format, src: &src[done..], dst: &mut dst[done..] });
 }

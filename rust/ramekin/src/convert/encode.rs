@@ -31,16 +31,25 @@ pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(
         }
         (shape::TRUNCATED, _) => shorten::<F, DIRECTION>(p, magnitude, outward, word),
         (_, direction::STOCHASTIC) => stochastic(p, magnitude, word),
-        _ => add_and_round::<F, DIRECTION>(p, magnitude, outward),
+        _ => {
+            let positive = F::Bits::ONES >> 1;
+            // A finite number that does not go away from zero: with the sign bit turned, one comparison tells both.
+            let inward = match DIRECTION {
+                direction::DIRECTED => bits ^ p.flip ^ !positive < F::INFINITY,
+                _ => magnitude < F::INFINITY,
+            };
+            add_and_round::<F, DIRECTION>(p, magnitude, inward)
+        }
     };
     // From here on bits above the code may be anything.
-    let code = if magnitude > F::INFINITY { p.nan } else { code };
+    let is_nan = SHAPE != shape::NAN_OVERFLOW && magnitude > F::INFINITY;
+    let code = if is_nan { p.nan } else { code };
     if SHAPE == shape::UNSIGNED {
         // Negative numbers have no code either; -0 is zero.
         return if bits > !(F::Bits::ONES >> 1) { p.nan } else { code }.low_u32();
     }
     let sign = (bits >> p.sign_shift) & p.sign_bit;
-    if SHAPE == shape::UNSIGNED_ZERO {
+    if SHAPE == shape::UNSIGNED_ZERO || SHAPE == shape::NAN_OVERFLOW {
         let signless = code & p.magnitude_mask == F::Bits::ZERO;
         (code ^ if signless { F::Bits::ZERO } else { sign }).low_u32()
     } else {
@@ -64,18 +73,20 @@ fn one_if<B: Bits>(condition: bool) -> B {
 ///    significand bit counts as a unit, so that the low bits are the code, carries included, and an even code is
 ///    what a tie goes to.
 /// 3. What the adder lost is exact in `rounded - exact`, and turns its answer into that of other directions.
+///    `inward` tells which finite numbers do not go away from zero, where the direction is none to nearest.
 #[inline(always)]
 fn add_and_round<F: Float, const DIRECTION: u8>(
     p: &EncodePlan<F>,
     magnitude: F::Bits,
-    outward: bool,
+    inward: bool,
 ) -> F::Bits {
-    let ceiling = match DIRECTION {
-        direction::TIES_TO_EVEN | direction::TIES_TO_AWAY => p.ceiling,
-        direction::DIRECTED if outward => p.ceiling,
-        _ => p.inward_ceiling,
+    let clamped = match DIRECTION {
+        direction::TIES_TO_EVEN | direction::TIES_TO_AWAY => magnitude.min(p.ceiling),
+        direction::TO_ODD if inward => magnitude.min(p.inward_ceiling),
+        // Infinity is no overflow: it does not stop at the largest finite number.
+        direction::TO_ODD => p.ceiling,
+        _ => magnitude.min(p.directed_ceiling),
     };
-    let clamped = magnitude.min(ceiling);
     let exponent = (clamped & F::INFINITY).max(p.min_normal);
     let magic = exponent.plus(exponent >> p.shift).plus(p.to_magic);
     let (exact, magic) = (F::from_bits_of(clamped), F::from_bits_of(magic));
@@ -85,26 +96,20 @@ fn add_and_round<F: Float, const DIRECTION: u8>(
         return nearest;
     }
     let rounded = sum - magic;
-    let truncated = nearest.minus(one_if(rounded > exact));
-    let code = match DIRECTION {
+    let less_if = |code: F::Bits, condition| if condition { code.minus(p.one) } else { code };
+    match DIRECTION {
         direction::TIES_TO_AWAY => {
             let half = F::from_bits_of(exponent.minus(p.to_half));
             nearest.plus(one_if(exact - rounded == half))
         }
-        direction::TOWARD_ZERO => truncated,
-        direction::DIRECTED if outward => nearest.plus(one_if(rounded < exact)),
-        direction::DIRECTED => truncated,
-        _ => truncated | one_if(rounded != exact),
-    };
-    match DIRECTION {
-        direction::TIES_TO_AWAY => code,
-        // Infinity is no overflow: it does not stop at the largest finite number.
+        direction::TOWARD_ZERO => less_if(nearest, inward & (rounded > exact)),
+        direction::DIRECTED => {
+            let up = if rounded < exact { nearest.plus(p.one) } else { nearest };
+            less_if(up, inward & (rounded != exact))
+        }
         _ => {
-            if magnitude == F::INFINITY {
-                p.limit
-            } else {
-                code
-            }
+            let down = less_if(nearest, rounded > exact);
+            if rounded != exact { down | p.one } else { down }
         }
     }
 }
@@ -325,7 +330,7 @@ pub fn encode<F: Float, C: Code>(
     let done = by_halves(level, format, options, src, dst);
     let (src, dst, options) = (&src[done..], &mut dst[done..], options.after(done));
     let (plan, words) = (EncodePlan::<F>::new(format, options), options.words);
-    with_shape!(format, truncates::<F>(format), SHAPE => with_direction!(options.rounding, DIRECTION => {
+    with_shape!(format, truncates::<F>(format), plan.limit == plan.nan, SHAPE => with_direction!(options.rounding, DIRECTION => {
         level.run(Encode::<F, C, SHAPE, DIRECTION> { plan, words, src, dst });
     }));
 }
@@ -345,8 +350,7 @@ fn by_halves<F: Float, C: Code>(
     if *format == FLOAT16 {
         level.run(ToFloat16 { src, dst })
     } else if *format == BFLOAT16 {
-        level.run(ToBfloat16 { src, dst });
-        src.len()
+        level.run(ToBfloat16 { src, dst })
     } else {
         0
     }

@@ -29,24 +29,23 @@ impl Kernel for ToFloat16<'_> {
     }
 }
 
-/// To bfloat16: the upper half, the sign going along.
+/// To bfloat16.
 pub(super) struct ToBfloat16<'a> {
     pub src: &'a [f32],
     pub dst: &'a mut [u16],
 }
 
 impl Kernel for ToBfloat16<'_> {
-    type Output = ();
+    /// How many elements were converted: all whole blocks.
+    type Output = usize;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (dst, src) in self.dst.iter_mut().zip(self.src) {
-            let bits = src.to_bits();
-            let upper = bits >> 16;
-            // A carry runs from the mantissa into the exponent, at most to infinity: never into the sign.
-            let rounded = bits.wrapping_add(0x7fff + (upper & 1)) >> 16;
-            let nan = (upper & 0x8000) | 0x7fc0;
-            *dst = (if bits & 0x7fff_ffff > 0x7f80_0000 { nan } else { rounded }) as u16;
+    fn run<S: Simd>(self, simd: S) -> usize {
+        let (src, _) = self.src.as_chunks::<HALVES>();
+        let (dst, _) = self.dst.as_chunks_mut::<HALVES>();
+        for (dst, src) in dst.iter_mut().zip(src) {
+            simd.to_bfloat16(src, dst);
         }
+        src.len() * HALVES
     }
 }

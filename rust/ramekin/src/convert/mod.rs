@@ -11,6 +11,7 @@ pub mod pack;
 mod plan;
 mod round;
 mod source;
+mod table;
 
 pub use decode::decode;
 pub(crate) use decode::{DecodePlan, decode_slice};
@@ -18,6 +19,7 @@ pub use encode::encode;
 pub(crate) use plan::fits;
 pub use round::round_to;
 pub use source::{Exact, encode_codes, encode_integers};
+pub(crate) use table::{byte_table, has_byte_table};
 
 pub use crate::float::{Code, Float};
 use crate::random::Words;

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::isa::{Kernel, Level};
 use crate::parallel::{self, ThreadsError};
-use crate::simd::Simd;
+use crate::simd::{SPAN, Simd, WORDS};
 
 /// Why codes were not packed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,24 +60,26 @@ const fn repeat(count: u32, width: u32) -> u64 {
 
 /// Eight codes, a byte each, to `8 B` bits: neighbours move together, in pairs, fours and eights.
 #[inline(always)]
-fn squeeze<const B: u32>(codes: u64) -> u64 {
-    let low = const { repeat(B, 16) };
-    let pairs = (codes & low) | ((codes >> (8 - B)) & (low << B));
-    let low = const { repeat(2 * B, 32) };
-    let fours = (pairs & low) | ((pairs >> (16 - 2 * B)) & (low << (2 * B)));
-    let low = const { repeat(4 * B, 64) };
-    (fours & low) | ((fours >> (32 - 4 * B)) & (low << (4 * B)))
+fn squeeze<const B: usize>(codes: u64) -> u64 {
+    let bits = B as u32;
+    let low = const { repeat(B as u32, 16) };
+    let pairs = (codes & low) | ((codes >> (8 - bits)) & (low << bits));
+    let low = const { repeat(2 * B as u32, 32) };
+    let fours = (pairs & low) | ((pairs >> (16 - 2 * bits)) & (low << (2 * bits)));
+    let low = const { repeat(4 * B as u32, 64) };
+    (fours & low) | ((fours >> (32 - 4 * bits)) & (low << (4 * bits)))
 }
 
 /// The inverse of [`squeeze`].
 #[inline(always)]
-fn spread<const B: u32>(bits: u64) -> u64 {
-    let low = const { repeat(4 * B, 64) };
-    let fours = (bits & low) | ((bits & (low << (4 * B))) << (32 - 4 * B));
-    let low = const { repeat(2 * B, 32) };
-    let pairs = (fours & low) | ((fours & (low << (2 * B))) << (16 - 2 * B));
-    let low = const { repeat(B, 16) };
-    (pairs & low) | ((pairs & (low << B)) << (8 - B))
+fn spread<const B: usize>(word: u64) -> u64 {
+    let bits = B as u32;
+    let low = const { repeat(4 * B as u32, 64) };
+    let fours = (word & low) | ((word & (low << (4 * bits))) << (32 - 4 * bits));
+    let low = const { repeat(2 * B as u32, 32) };
+    let pairs = (fours & low) | ((fours & (low << (2 * bits))) << (16 - 2 * bits));
+    let low = const { repeat(B as u32, 16) };
+    (pairs & low) | ((pairs & (low << bits)) << (8 - bits))
 }
 
 fn word(bytes: &[u8]) -> u64 {
@@ -86,46 +88,66 @@ fn word(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(word)
 }
 
-struct Pack<'a, const B: u32> {
+// (Loops below, not `map`: closures are not sure to be inlined, and are compiled for the baseline if not.)
+
+struct Pack<'a, const B: usize> {
     codes: &'a [u8],
     out: &'a mut [u8],
 }
 
-impl<const B: u32> Kernel for Pack<'_, B> {
+impl<const B: usize> Kernel for Pack<'_, B> {
     /// The bits that no code of the format has.
     type Output = u64;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> u64 {
+    fn run<S: Simd>(self, simd: S) -> u64 {
         let (groups, tail) = self.codes.as_chunks::<8>();
-        let mut excess = 0;
-        let bytes = B as usize;
-        let (out, out_tail) = self.out.split_at_mut(groups.len() * bytes);
-        for (codes, out) in groups.iter().zip(out.chunks_exact_mut(bytes)) {
+        let (words, _) = groups.as_chunks::<WORDS>();
+        let (mut excess, mut done) = (0, 0);
+        for groups in words {
+            let Some(out) = self.out[done * B..].first_chunk_mut::<SPAN>() else { break };
+            let mut squeezed = [0; WORDS];
+            for (squeezed, codes) in squeezed.iter_mut().zip(groups) {
+                let codes = u64::from_le_bytes(*codes);
+                excess |= codes;
+                *squeezed = squeeze::<B>(codes);
+            }
+            simd.narrow::<B>(&squeezed, out);
+            done += WORDS;
+        }
+        let (out, out_tail) = self.out[done * B..].split_at_mut((groups.len() - done) * B);
+        for (codes, out) in groups[done..].iter().zip(out.chunks_exact_mut(B)) {
             let codes = u64::from_le_bytes(*codes);
             excess |= codes;
-            out.copy_from_slice(&squeeze::<B>(codes).to_le_bytes()[..bytes]);
+            out.copy_from_slice(&squeeze::<B>(codes).to_le_bytes()[..B]);
         }
         let codes = word(tail);
         out_tail.copy_from_slice(&squeeze::<B>(codes).to_le_bytes()[..out_tail.len()]);
-        (excess | codes) & !const { repeat(B, 8) }
+        (excess | codes) & !const { repeat(B as u32, 8) }
     }
 }
 
-struct Unpack<'a, const B: u32> {
+struct Unpack<'a, const B: usize> {
     packed: &'a [u8],
     codes: &'a mut [u8],
 }
 
-impl<const B: u32> Kernel for Unpack<'_, B> {
+impl<const B: usize> Kernel for Unpack<'_, B> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let bytes = B as usize;
+    fn run<S: Simd>(self, simd: S) {
         let (groups, tail) = self.codes.as_chunks_mut::<8>();
-        let (packed, packed_tail) = self.packed.split_at(groups.len() * bytes);
-        for (codes, packed) in groups.iter_mut().zip(packed.chunks_exact(bytes)) {
+        let mut done = 0;
+        for codes in groups.as_chunks_mut::<WORDS>().0 {
+            let Some(packed) = self.packed[done * B..].first_chunk::<SPAN>() else { break };
+            for (codes, word) in codes.iter_mut().zip(simd.widen::<B>(packed)) {
+                *codes = spread::<B>(word).to_le_bytes();
+            }
+            done += WORDS;
+        }
+        let (packed, packed_tail) = self.packed[done * B..].split_at((groups.len() - done) * B);
+        for (codes, packed) in groups[done..].iter_mut().zip(packed.chunks_exact(B)) {
             *codes = spread::<B>(word(packed)).to_le_bytes();
         }
         let codes = spread::<B>(word(packed_tail)).to_le_bytes();
@@ -140,7 +162,7 @@ macro_rules! with_bits {
     };
     (@ $bits:expr, $B:ident => $body:expr; $($literal:literal)*) => {
         match $bits {
-            $($literal => { const $B: u32 = $literal; $body })*
+            $($literal => { const $B: usize = $literal; $body })*
             bits => panic!("{bits} bits are no part of a byte"),
         }
     };
@@ -167,7 +189,7 @@ pub fn pack(level: Level, bits: u32, codes: &[u8], out: &mut [u8]) -> Result<(),
             parallel::install(|| {
                 codes
                     .par_chunks(8 * GROUPS)
-                    .zip(out.par_chunks_mut(B as usize * GROUPS))
+                    .zip(out.par_chunks_mut(B * GROUPS))
                     .map(|(codes, out)| level.run(Pack::<B> { codes, out }))
                     .reduce(|| 0, |a, b| a | b)
             })?
@@ -193,7 +215,7 @@ pub fn unpack(level: Level, bits: u32, packed: &[u8], codes: &mut [u8]) -> Resul
         } else {
             parallel::install(|| {
                 packed
-                    .par_chunks(B as usize * GROUPS)
+                    .par_chunks(B * GROUPS)
                     .zip(codes.par_chunks_mut(8 * GROUPS))
                     .for_each(|(packed, codes)| level.run(Unpack::<B> { packed, codes }));
             })?;

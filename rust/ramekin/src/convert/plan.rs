@@ -17,11 +17,13 @@ pub(crate) mod shape {
     pub const POWER_OF_TWO: u8 = 3;
     /// No sign; one zero.
     pub const UNSIGNED: u8 = 4;
+    /// As [`UNSIGNED_ZERO`], and overflow gives that NaN: what is above infinity needs no step of its own.
+    pub const NAN_OVERFLOW: u8 = 5;
 }
 
 /// Expands `$body` with `$shape` bound to the constant of [`shape`] that fits the format.
 macro_rules! with_shape {
-    ($format:expr, $truncated:expr, $shape:ident => $body:expr) => {
+    ($format:expr, $truncated:expr, $overflow_is_nan:expr, $shape:ident => $body:expr) => {
         match $format.zero {
             crate::format::Zero::None => {
                 const $shape: u8 = crate::convert::plan::shape::POWER_OF_TWO;
@@ -29,6 +31,10 @@ macro_rules! with_shape {
             }
             _ if !$format.signed => {
                 const $shape: u8 = crate::convert::plan::shape::UNSIGNED;
+                $body
+            }
+            crate::format::Zero::Unsigned if $overflow_is_nan => {
+                const $shape: u8 = crate::convert::plan::shape::NAN_OVERFLOW;
                 $body
             }
             crate::format::Zero::Unsigned => {
@@ -132,8 +138,13 @@ pub(super) struct EncodePlan<F: Float> {
     pub to_half: F::Bits,
     /// The machine float of the code that overflow gives: larger magnitudes give it too.
     pub ceiling: F::Bits,
-    /// The same where rounding goes toward zero.
+    /// The largest finite number.
     pub inward_ceiling: F::Bits,
+    /// Where rounding goes toward zero or an infinity: what rounds to either of the two. Without a code of its own
+    /// for overflow, they are one.
+    pub directed_ceiling: F::Bits,
+    /// One. The compiler does not know it, lest it makes two steps of one masked addition.
+    pub one: F::Bits,
     /// The sign bit where rounding toward -infinity, to which negative numbers go outward.
     pub flip: F::Bits,
     /// The code of the largest finite number.
@@ -175,6 +186,8 @@ impl<F: Float> EncodePlan<F> {
             to_half: F::Bits::from_u32(format.mantissa_bits + 1) << F::MANTISSA_BITS,
             ceiling: float_of(limit),
             inward_ceiling: float_of(max_code),
+            directed_ceiling: float_of(limit).minus(if limit > max_code { one } else { F::Bits::ZERO }),
+            one: std::hint::black_box(one),
             flip: if options.rounding == Rounding::TowardNegative { sign } else { F::Bits::ZERO },
             max_code: code(max_code),
             limit: code(limit),

@@ -57,7 +57,7 @@ pub fn round_to<F: Float>(level: Level, format: &FloatFormat, options: Conversio
     }
     let words = options.words;
     let (plan, back) = (EncodePlan::<F>::new(format, options), DecodePlan::<F>::new(format));
-    with_shape!(format, truncates::<F>(format), SHAPE => with_direction!(options.rounding, DIRECTION => {
+    with_shape!(format, truncates::<F>(format), plan.limit == plan.nan, SHAPE => with_direction!(options.rounding, DIRECTION => {
         level.run(RoundTo::<F, SHAPE, DIRECTION> { encode: plan, words, decode: back, src, dst });
     }));
 }

@@ -57,7 +57,7 @@ def register_dtypes(dtypes: list[tuple[np.dtype[Any], Format | None]]) -> None: 
 def cast_small(
     x: object,
     format: Format,
-    dtype: np.dtype[Any],
+    dtype: np.dtype[Any] | None,
     rounding: str,
     saturate: bool,
     out: NDArray[Any] | None,

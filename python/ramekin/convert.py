@@ -74,9 +74,10 @@ def cast(
     ValueError
         If a name is unknown, the seed is no 64-bit number, or `out` has another shape or is read-only.
     """
-    fmt = _target(dtype)
+    # Small arrays are common, so what a call costs counts: look-ups that can be saved are.
+    fmt = dtype if type(dtype) is FloatFormat else _target(dtype)
     if fmt is not None and seed is None and rounding != "stochastic":
-        quick = _native.cast_small(x, fmt, fmt.dtype, rounding, saturate, out)
+        quick = _native.cast_small(x, fmt, None, rounding, saturate, out)
         if quick is not None:
             return quick
     array = _numbers(x, "cast")

@@ -39,7 +39,7 @@ const SEGMENT: usize = 1 << 26;
 
 /// Borrows two contiguous arrays of equal length and works through them on the pool, without the interpreter.
 /// Between segments a pending Ctrl-C ends it.
-fn elementwise<A: Element + Sync, B: Element + Send>(
+fn elementwise<A: Element + Sync, B: Element + Copy + Default + Send>(
     py: Python<'_>,
     src: &Bound<'_, PyAny>,
     dst: &Bound<'_, PyAny>,

@@ -85,17 +85,20 @@ impl<'a, 'py> Plain<'a, 'py> {
     }
 }
 
-/// `out`, or a new array of `dtype`, which is the format's or that of its codes; or None where the long way must be
-/// taken, because `x` or `out` is no plain array, or they overlap, or do not fit.
+/// `out`, or a new array of `dtype`: that of the format's codes, or if none is given the format's own. None where the
+/// long way must be taken, because `x` or `out` is no plain array, they overlap or do not fit, or the format has no
+/// dtype.
 #[pyfunction]
 pub(crate) fn cast_small<'py>(
     x: &Bound<'py, PyAny>,
     format: &Format,
-    dtype: &Bound<'py, PyArrayDescr>,
+    dtype: Option<&Bound<'py, PyAny>>,
     rounding: &str,
     saturate: bool,
     out: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(dtype) = dtype.or_else(|| Some(format.dtype.as_ref()?.bind(x.py()))) else { return Ok(None) };
+    let dtype = dtype.cast::<PyArrayDescr>()?;
     let Some(source) = Plain::new(x, 0) else { return Ok(None) };
     let Some(from) = source.format() else { return Ok(None) };
     if dtype.itemsize() * 8 < format.format.bits() as usize {

@@ -1,7 +1,9 @@
 //! The thread pool: made at first use, resized on request, made anew in a forked child.
 
 use std::fmt;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -113,6 +115,31 @@ fn pool() -> Result<Arc<ThreadPool>, ThreadsError> {
 /// If `RAMEKIN_NUM_THREADS` is no number of threads or the system gives no threads.
 pub fn install<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R, ThreadsError> {
     Ok(pool()?.install(work))
+}
+
+/// Runs `work` on the pool and meanwhile, on the caller's own thread, `look` every so often.
+///
+/// # Errors
+///
+/// As [`install`].
+pub fn install_watched<R: Send>(
+    work: impl FnOnce() -> R + Send,
+    interval: Duration,
+    mut look: impl FnMut(),
+) -> Result<R, ThreadsError> {
+    let (mut result, pool) = (None, pool()?);
+    pool.in_place_scope(|scope| {
+        let (running, ended) = mpsc::channel::<()>();
+        scope.spawn(|_| {
+            // Dropped at the end, even by a panic.
+            let _running = running;
+            result = Some(work());
+        });
+        while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            look();
+        }
+    });
+    Ok(result.expect("a panic of the work would have come through the scope"))
 }
 
 /// Elements that one thread works through before it takes more.

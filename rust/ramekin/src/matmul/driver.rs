@@ -1,6 +1,8 @@
 //! Blocks for the caches and shares for the threads.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -11,6 +13,7 @@ use super::packed::PackedMatrix;
 use super::pairs;
 use super::panel::{DEPTH, Smallest, Unit, fits_bfloat16, panel_len};
 use super::scratch::Scratch;
+use super::stack::Stack;
 use super::vector;
 use crate::isa::{Kernel, Level};
 use crate::parallel::{self, ThreadsError};
@@ -22,6 +25,8 @@ pub(super) const COLUMNS: usize = 2048;
 const ROWS: usize = 96;
 /// Below so many multiply-adds, waking another thread costs more than it saves.
 const PARALLEL_WORK: usize = 1 << 20;
+/// The most elements of the product that a thread makes aside, where they do not come in the order of its rows.
+const ASIDE: usize = 1 << 18;
 
 /// The right-hand side of a product.
 #[derive(Clone, Copy, Debug)]
@@ -32,15 +37,13 @@ pub enum Right<'a> {
     Packed(&'a PackedMatrix),
 }
 
-impl Right<'_> {
-    /// Rows and columns.
-    #[must_use]
-    pub fn shape(&self) -> (usize, usize) {
-        match self {
-            Self::Operand(operand) => operand.shape(),
-            Self::Packed(packed) => packed.shape(),
-        }
-    }
+/// The right-hand sides of a batch of products.
+#[derive(Clone, Copy, Debug)]
+pub enum Rights<'a> {
+    /// One for each, or the same again where the stack repeats it.
+    Stack(&'a Stack<'a>),
+    /// The same for all, packed before.
+    Packed(&'a PackedMatrix),
 }
 
 /// `c = a b`, by the definition in [this module](super). `c` is row-major.
@@ -53,18 +56,16 @@ impl Right<'_> {
 ///
 /// If the shapes do not fit, `b` was packed for another level, or the CPU lacks `level`.
 pub fn matmul(level: Level, a: &Operand<'_>, b: Right<'_>, c: &mut [f32]) -> Result<(), ThreadsError> {
-    let ((m, k), (_, n)) = (a.shape(), b.shape());
-    let threads =
-        if m.saturating_mul(n).saturating_mul(k) < PARALLEL_WORK { 1 } else { parallel::threads()? };
-    if threads == 1 {
-        product(level, a, b, c, 1);
-        Ok(())
-    } else {
-        parallel::install(|| product(level, a, b, c, threads))
-    }
+    let b = match b {
+        Right::Operand(b) => Side::Operand(*b),
+        Right::Packed(b) => Side::packed(b),
+    };
+    one(level, a, b, c, &AtomicBool::new(false))
 }
 
-/// The products of several pairs of matrices of the same shapes, one after the other in `c`.
+/// The products of a batch of pairs of matrices, one after the other in `c`.
+///
+/// Once `stop` is true the products end early, within milliseconds, and leave `c` unfinished.
 ///
 /// # Errors
 ///
@@ -72,126 +73,207 @@ pub fn matmul(level: Level, a: &Operand<'_>, b: Right<'_>, c: &mut [f32]) -> Res
 ///
 /// # Panics
 ///
-/// As [`matmul`].
+/// As [`matmul`], or if the batches differ in number.
 pub fn matmul_batch(
     level: Level,
-    pairs: &[(Operand<'_>, Operand<'_>)],
+    a: &Stack<'_>,
+    b: Rights<'_>,
     c: &mut [f32],
+    stop: &AtomicBool,
 ) -> Result<(), ThreadsError> {
-    let Some((a, b)) = pairs.first() else { return Ok(()) };
-    let ((m, k), (_, n)) = (a.shape(), b.shape());
-    assert_eq!(c.len(), pairs.len() * m * n, "the results have another size");
-    if m * n == 0 {
-        return Ok(());
-    }
-    let all = m.saturating_mul(n).saturating_mul(k).saturating_mul(pairs.len());
-    if pairs.len() < 2 || all < PARALLEL_WORK || pairs.len() < parallel::threads()? {
-        for ((a, b), c) in pairs.iter().zip(c.chunks_exact_mut(m * n)) {
-            matmul(level, a, Right::Operand(b), c)?;
+    let (count, (m, k)) = (a.count(), a.shape());
+    let (repeated, n) = match b {
+        Rights::Stack(b) => {
+            assert_eq!(count, b.count(), "the batches differ");
+            (b.repeated().map(Side::Operand), b.shape().1)
         }
+        Rights::Packed(b) => (Some(Side::packed(b)), b.shape().1),
+    };
+    assert_eq!(c.len(), count * m * n, "the results have another size");
+    if c.is_empty() {
         return Ok(());
     }
-    // Whole products for each thread: nothing is packed twice.
-    parallel::install(|| {
-        pairs.par_iter().zip(c.par_chunks_exact_mut(m * n)).for_each(|((a, b), c)| {
-            product(level, a, Right::Operand(b), c, 1);
+    // The same matrix on the right: rows of a batch are rows of one product.
+    if let (Some(b), Some(a)) = (repeated, a.rows()) {
+        return one(level, &a, b, c, stop);
+    }
+    let right = |i| match b {
+        Rights::Stack(b) => Side::Operand(b.matrix(i)),
+        Rights::Packed(b) => Side::packed(b),
+    };
+    let all = m.saturating_mul(n).saturating_mul(k).saturating_mul(count);
+    let threads = if all < PARALLEL_WORK { 1 } else { parallel::threads()? };
+    if threads > 1 && count >= threads {
+        // Whole products for each thread: nothing is packed twice.
+        let run = Run { level, threads: 1, stop };
+        return parallel::install(|| {
+            c.par_chunks_exact_mut(m * n)
+                .enumerate()
+                .for_each(|(i, c)| run.product(&a.matrix(i), right(i), c));
         });
-    })
+    }
+    c.chunks_exact_mut(m * n).enumerate().try_for_each(|(i, c)| one(level, &a.matrix(i), right(i), c, stop))
 }
 
-fn product(level: Level, a: &Operand<'_>, b: Right<'_>, c: &mut [f32], threads: usize) {
-    let ((m, k), (depth, n)) = (a.shape(), b.shape());
-    assert_eq!(k, depth, "the inner dimensions differ");
-    assert_eq!(c.len(), m * n, "the result has another size");
-    if k == 0 {
-        c.fill(0.0);
-    }
-    if m == 0 || n == 0 || k == 0 {
-        return;
-    }
-    let (mr, nr) = level.run(Shape);
-    match b {
-        Right::Operand(b) if m == 1 => vector::product(level, a, &b.transposed(), c, threads),
-        Right::Operand(b) if n == 1 => vector::product(level, &b.transposed(), a, c, threads),
-        // Few columns fill no vector: rows and columns change places.
-        Right::Operand(b) if n <= nr / 2 && m > n => {
-            let mut turned = vec![0.0; m * n];
-            product(level, &b.transposed(), Right::Operand(&a.transposed()), &mut turned, threads);
-            for (i, row) in c.chunks_exact_mut(n).enumerate() {
-                for (x, turned) in row.iter_mut().zip(turned.chunks_exact(m)) {
-                    *x = turned[i];
-                }
-            }
-        }
-        // Few rows: the threads share the columns.
-        Right::Operand(b) if threads > 1 && m < 2 * mr * threads && n >= 2 * nr * threads => {
-            let share = n.div_ceil(threads).next_multiple_of(nr);
-            let parts: Vec<_> = spans(n, share).collect();
-            let parts: Vec<(Range<usize>, Vec<f32>)> = parts
-                .into_par_iter()
-                .map(|columns| {
-                    let mut part = vec![0.0; m * columns.len()];
-                    blocks(level, a, Right::Operand(&b.columns(columns.clone())), &mut part, (mr, nr), 1);
-                    (columns, part)
-                })
-                .collect();
-            for (columns, part) in parts {
-                for (row, part) in c.chunks_exact_mut(n).zip(part.chunks_exact(columns.len())) {
-                    row[columns.clone()].copy_from_slice(part);
-                }
-            }
-        }
-        _ => blocks(level, a, b, c, (mr, nr), threads),
-    }
-}
-
-fn blocks(
+fn one(
     level: Level,
     a: &Operand<'_>,
-    b: Right<'_>,
+    b: Side<'_>,
     c: &mut [f32],
-    (mr, nr): (usize, usize),
-    threads: usize,
-) {
+    stop: &AtomicBool,
+) -> Result<(), ThreadsError> {
     let ((m, k), (_, n)) = (a.shape(), b.shape());
-    // Equal shares, so that no thread idles at the end.
-    let shares = m.div_ceil(ROWS).next_multiple_of(threads.min(m.div_ceil(mr)));
-    let rows = m.div_ceil(shares).next_multiple_of(mr);
-    let shares = m.div_ceil(rows);
-    let multiply = |block: &Block<'_>, c: &mut [f32], smallest: &mut [Smallest]| {
-        let multiply = |(i, (c, smallest)): (usize, (&mut [f32], &mut Smallest))| {
-            let rows = i * rows..m.min((i + 1) * rows);
-            level.run(RowBlock { a, rows, b: block.clone(), c, n, k, smallest });
-        };
-        if threads == 1 {
-            c.chunks_mut(rows * n).zip(smallest).enumerate().for_each(multiply);
-        } else {
-            c.par_chunks_mut(rows * n).zip(smallest).enumerate().for_each(multiply);
+    let threads =
+        if m.saturating_mul(n).saturating_mul(k) < PARALLEL_WORK { 1 } else { parallel::threads()? };
+    let run = Run { level, threads, stop };
+    if threads == 1 {
+        run.product(a, b, c);
+        Ok(())
+    } else {
+        parallel::install(|| run.product(a, b, c))
+    }
+}
+
+/// The right-hand side of a product, or some columns of it.
+#[derive(Clone, Copy)]
+enum Side<'a> {
+    Operand(Operand<'a>),
+    /// So many columns from the first of a panel on.
+    Packed(&'a PackedMatrix, usize, usize),
+}
+
+impl<'a> Side<'a> {
+    fn packed(matrix: &'a PackedMatrix) -> Self {
+        Self::Packed(matrix, 0, matrix.shape().1)
+    }
+
+    fn shape(&self) -> (usize, usize) {
+        match self {
+            Self::Operand(operand) => operand.shape(),
+            Self::Packed(packed, _, columns) => (packed.shape().0, *columns),
         }
-    };
-    match b {
-        Right::Packed(packed) => {
-            assert_eq!(packed.level(), level, "packed for another level");
-            for columns in packed.blocks() {
-                let mut smallest = vec![Smallest::NONE; shares];
-                for block in columns {
-                    multiply(&block, c, &mut smallest);
+    }
+
+    fn columns(self, columns: Range<usize>) -> Self {
+        match self {
+            Self::Operand(operand) => Self::Operand(operand.columns(columns)),
+            Self::Packed(packed, first, _) => Self::Packed(packed, first + columns.start, columns.len()),
+        }
+    }
+}
+
+/// How products run.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    level: Level,
+    threads: usize,
+    /// Whether to end early.
+    stop: &'a AtomicBool,
+}
+
+impl Run<'_> {
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn product(self, a: &Operand<'_>, b: Side<'_>, c: &mut [f32]) {
+        let Self { level, threads, .. } = self;
+        let ((m, k), (depth, n)) = (a.shape(), b.shape());
+        assert_eq!(k, depth, "the inner dimensions differ");
+        assert_eq!(c.len(), m * n, "the result has another size");
+        if k == 0 {
+            c.fill(0.0);
+        }
+        if m == 0 || n == 0 || k == 0 || self.stopped() {
+            return;
+        }
+        let (mr, nr) = level.run(Shape);
+        match b {
+            Side::Operand(b) if m == 1 => vector::product(level, a, &b.transposed(), c, threads),
+            Side::Operand(b) if n == 1 => vector::product(level, &b.transposed(), a, c, threads),
+            // Few columns fill no vector: rows and columns change places.
+            Side::Operand(b) if n <= nr / 2 && m > n => {
+                let shares = (m * n).div_ceil(ASIDE * threads);
+                let mut turned = Vec::new();
+                for rows in spans(m, m.div_ceil(shares)) {
+                    turned.resize(n * rows.len(), 0.0);
+                    let right = Side::Operand(a.transposed().columns(rows.clone()));
+                    self.product(&b.transposed(), right, &mut turned);
+                    let c = &mut c[rows.start * n..rows.end * n];
+                    for (i, row) in c.chunks_exact_mut(n).enumerate() {
+                        for (x, turned) in row.iter_mut().zip(turned.chunks_exact(rows.len())) {
+                            *x = turned[i];
+                        }
+                    }
                 }
             }
+            // Few rows: the threads share the columns.
+            b if threads > 1 && m < 2 * mr * threads && n >= 2 * nr * threads => {
+                let shares = n.div_ceil(COLUMNS).max((m * n).div_ceil(ASIDE)).next_multiple_of(threads);
+                let share = n.div_ceil(shares).next_multiple_of(nr);
+                let c = Mutex::new(c);
+                spans(n, share).collect::<Vec<_>>().into_par_iter().for_each(|columns| {
+                    let mut part = vec![0.0; m * columns.len()];
+                    let run = Run { threads: 1, ..self };
+                    run.blocks(a, b.columns(columns.clone()), &mut part, (mr, nr));
+                    let mut c = c.lock().unwrap_or_else(PoisonError::into_inner);
+                    for (row, part) in c.chunks_exact_mut(n).zip(part.chunks_exact(columns.len())) {
+                        row[columns.clone()].copy_from_slice(part);
+                    }
+                });
+            }
+            b => self.blocks(a, b, c, (mr, nr)),
         }
-        Right::Operand(b) => {
-            let unit = unit(level, fits_bfloat16(a.format) && fits_bfloat16(b.format));
-            let b = b.transposed();
-            let mut scratch = Scratch::new(block_len(n, k, nr, unit));
-            for columns in spans(n, COLUMNS) {
-                let mut seen = Smallest::NONE;
-                let mut smallest = vec![Smallest::NONE; shares];
-                for depth in spans(k, DEPTH * unit.elements()) {
-                    let memory = scratch.units();
-                    seen = seen.and(pack_block(level, &b, unit, (&columns, &depth), nr, memory, threads));
-                    let block =
-                        Block { units: memory, unit, columns: columns.clone(), depth, smallest: seen };
-                    multiply(&block, c, &mut smallest);
+    }
+
+    fn blocks(self, a: &Operand<'_>, b: Side<'_>, c: &mut [f32], (mr, nr): (usize, usize)) {
+        let Self { level, threads, .. } = self;
+        let ((m, k), (_, n)) = (a.shape(), b.shape());
+        // Equal shares, so that no thread idles at the end.
+        let shares = m.div_ceil(ROWS).next_multiple_of(threads.min(m.div_ceil(mr)));
+        let rows = m.div_ceil(shares).next_multiple_of(mr);
+        let shares = m.div_ceil(rows);
+        let multiply = |block: &Block<'_>, c: &mut [f32], smallest: &mut [Smallest]| {
+            let multiply = |(i, (c, smallest)): (usize, (&mut [f32], &mut Smallest))| {
+                let rows = i * rows..m.min((i + 1) * rows);
+                if !self.stopped() {
+                    level.run(RowBlock { a, rows, b: block.clone(), c, n, k, smallest });
+                }
+            };
+            if threads == 1 {
+                c.chunks_mut(rows * n).zip(smallest).enumerate().for_each(multiply);
+            } else {
+                c.par_chunks_mut(rows * n).zip(smallest).enumerate().for_each(multiply);
+            }
+        };
+        match b {
+            Side::Packed(packed, first, columns) => {
+                assert_eq!(packed.level(), level, "packed for another level");
+                for blocks in packed.blocks(first..first + columns, nr) {
+                    let mut smallest = vec![Smallest::NONE; shares];
+                    for block in blocks {
+                        multiply(&block, c, &mut smallest);
+                    }
+                }
+            }
+            Side::Operand(b) => {
+                let unit = unit(level, fits_bfloat16(a.format) && fits_bfloat16(b.format));
+                let b = b.transposed();
+                let mut scratch = Scratch::new(block_len(n, k, nr, unit));
+                for columns in spans(n, COLUMNS) {
+                    let mut seen = Smallest::NONE;
+                    let mut smallest = vec![Smallest::NONE; shares];
+                    for depth in spans(k, DEPTH * unit.elements()) {
+                        if self.stopped() {
+                            return;
+                        }
+                        let memory = scratch.units();
+                        let place = (&columns, &depth);
+                        seen = seen.and(pack_block(level, &b, unit, place, nr, memory, threads));
+                        let block =
+                            Block { units: memory, unit, columns: columns.clone(), depth, smallest: seen };
+                        multiply(&block, c, &mut smallest);
+                    }
                 }
             }
         }

@@ -19,11 +19,13 @@ mod pairs;
 mod panel;
 mod roofline;
 mod scratch;
+mod stack;
 mod strip;
 mod tile;
 mod vector;
 
-pub use driver::{Right, matmul, matmul_batch};
+pub use driver::{Right, Rights, matmul, matmul_batch};
 pub use operand::{Codes, Operand, OperandError};
 pub use packed::PackedMatrix;
 pub use roofline::{Roofline, roofline};
+pub use stack::Stack;

@@ -94,15 +94,29 @@ impl PackedMatrix {
         self.units.len() * size_of::<u32>()
     }
 
-    /// The blocks of each span of columns, by ascending depth.
-    pub(super) fn blocks(&self) -> impl Iterator<Item = impl Iterator<Item = Block<'_>>> {
-        self.parts.chunk_by(|one, next| one.columns == next.columns).map(|parts| {
-            parts.iter().map(|part| Block {
-                units: &self.units[part.units.clone()],
-                unit: self.unit,
-                columns: part.columns.clone(),
-                depth: part.depth.clone(),
-                smallest: part.smallest,
+    /// The blocks of each span of some columns, by ascending depth. The columns start at a panel, `width` columns
+    /// wide, and are counted from there.
+    pub(super) fn blocks(
+        &self,
+        columns: Range<usize>,
+        width: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = Block<'_>>> {
+        debug_assert!(columns.start.is_multiple_of(width) && columns.end <= self.shape.1);
+        let (start, end) = (columns.start, columns.end);
+        let spans = self.parts.chunk_by(|one, next| one.columns == next.columns);
+        let spans = spans.filter(move |parts| parts[0].columns.start < end && start < parts[0].columns.end);
+        spans.map(move |parts| {
+            parts.iter().map(move |part| {
+                let here = part.columns.start.max(start)..part.columns.end.min(end);
+                let before = (here.start - part.columns.start) / width;
+                let panel = panel_len(width, self.unit.of(part.depth.len()));
+                Block {
+                    units: &self.units[part.units.clone()][before * panel..],
+                    unit: self.unit,
+                    columns: here.start - start..here.end - start,
+                    depth: part.depth.clone(),
+                    smallest: part.smallest,
+                }
             })
         })
     }

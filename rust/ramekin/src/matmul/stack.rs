@@ -1,0 +1,132 @@
+//! Matrices of one shape in the same memory: a batch.
+
+use super::operand::{Codes, Operand, OperandError};
+use crate::format::FloatFormat;
+
+/// A batch of matrices: some dimensions, the batch's, before those of each matrix.
+///
+/// A stride of 0 repeats what is there, so a batch that is broadcast takes no memory.
+#[derive(Clone, Debug)]
+pub struct Stack<'a> {
+    first: Operand<'a>,
+    /// Lengths and strides, the last running fastest.
+    batch: Vec<(usize, isize)>,
+}
+
+impl<'a> Stack<'a> {
+    /// Matrices of `shape` whose neighbours are `strides` elements apart, over dimensions of a length and a stride
+    /// each. The first element of the first matrix is at `offset` of the codes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Operand::new`], for any matrix of the batch.
+    pub fn new(
+        codes: Codes<'a>,
+        format: &'a FloatFormat,
+        batch: Vec<(usize, isize)>,
+        (shape, strides): ((usize, usize), (isize, isize)),
+        offset: usize,
+    ) -> Result<Self, OperandError> {
+        let empty = batch.iter().any(|&(length, _)| length == 0);
+        let mut corners = [offset as i128; 2];
+        for &(length, stride) in batch.iter().filter(|_| !empty) {
+            let reach = (length as i128 - 1) * stride as i128;
+            corners[usize::from(reach > 0)] += reach;
+        }
+        let matrix = |offset| Operand::new(codes, format, shape, strides, offset);
+        // The corners are the extremes of every affine index.
+        for corner in corners {
+            matrix(usize::try_from(corner).map_err(|_| OperandError::Bounds)?)?;
+        }
+        Ok(Self { first: matrix(offset)?, batch })
+    }
+
+    /// How many matrices there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.batch.iter().map(|&(length, _)| length).product()
+    }
+
+    /// Rows and columns of each.
+    #[must_use]
+    pub fn shape(&self) -> (usize, usize) {
+        self.first.shape
+    }
+
+    /// One of the matrices.
+    #[must_use]
+    pub fn matrix(&self, index: usize) -> Operand<'a> {
+        let (mut offset, mut rest) = (self.first.offset as isize, index);
+        for &(length, stride) in self.batch.iter().rev() {
+            offset += (rest % length) as isize * stride;
+            rest /= length;
+        }
+        Operand { offset: offset as usize, ..self.first }
+    }
+
+    /// The one matrix that the whole batch repeats.
+    pub(super) fn repeated(&self) -> Option<Operand<'a>> {
+        self.batch.iter().all(|&(length, stride)| length == 1 || stride == 0).then_some(self.first)
+    }
+
+    /// All rows of all matrices as those of one, where a single stride leads through them.
+    pub(super) fn rows(&self) -> Option<Operand<'a>> {
+        let Operand { shape: (mut rows, columns), strides: (mut by_row, by_column), .. } = self.first;
+        for &(length, stride) in self.batch.iter().rev() {
+            if rows == 1 {
+                by_row = stride;
+            } else if length != 1 && stride != rows as isize * by_row {
+                return None;
+            }
+            rows *= length;
+        }
+        Some(Operand { shape: (rows, columns), strides: (by_row, by_column), ..self.first })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::FLOAT16;
+
+    fn stack(
+        codes: &[u16],
+        batch: &[(usize, isize)],
+        shape: (usize, usize),
+        strides: (isize, isize),
+        offset: usize,
+    ) -> Result<Vec<usize>, OperandError> {
+        let stack = Stack::new(Codes::U16(codes), &FLOAT16, batch.to_vec(), (shape, strides), offset)?;
+        Ok((0..stack.count()).map(|i| stack.matrix(i).offset).collect())
+    }
+
+    #[test]
+    fn matrices_lie_where_the_strides_say() {
+        let codes = [0; 24];
+        assert_eq!(stack(&codes, &[(2, 12), (2, 6)], (2, 3), (3, 1), 0), Ok(vec![0, 6, 12, 18]));
+        assert_eq!(stack(&codes, &[(2, 0), (3, -6)], (2, 3), (3, 1), 12), Ok(vec![12, 6, 0, 12, 6, 0]));
+        assert_eq!(stack(&codes, &[], (2, 3), (-3, 1), 3), Ok(vec![3]));
+        assert_eq!(stack(&codes, &[(0, 1000)], (2, 3), (3, 1), 0), Ok(vec![]));
+        for (batch, offset) in [((2, 12), 7), ((5, 6), 0), ((2, -6), 5), ((2, isize::MAX), 0)] {
+            assert_eq!(stack(&codes, &[batch], (2, 3), (3, 1), offset), Err(OperandError::Bounds));
+        }
+    }
+
+    #[test]
+    fn rows_of_a_batch_are_rows_where_one_stride_leads_through_them() {
+        let codes = [0; 48];
+        let rows = |batch: &[(usize, isize)], shape, strides| {
+            let stack =
+                Stack::new(Codes::U16(&codes), &FLOAT16, batch.to_vec(), (shape, strides), 0).unwrap();
+            stack.rows().map(|one| (one.shape, one.strides))
+        };
+        assert_eq!(rows(&[(2, 12), (2, 6)], (2, 3), (3, 1)), Some(((8, 3), (3, 1))));
+        assert_eq!(rows(&[(3, 6), (1, 99)], (2, 3), (3, 1)), Some(((6, 3), (3, 1))));
+        // One row each: the batch's own stride.
+        assert_eq!(rows(&[(2, 12), (3, 4)], (1, 3), (77, 1)), Some(((6, 3), (4, 1))));
+        assert_eq!(rows(&[(4, 0)], (1, 3), (3, 1)), Some(((4, 3), (0, 1))));
+        assert_eq!(rows(&[(2, 7)], (2, 3), (3, 1)), None);
+        assert_eq!(rows(&[(2, 2)], (2, 3), (1, 4)), Some(((4, 3), (1, 4))));
+        assert_eq!(rows(&[(2, 0)], (2, 3), (3, 1)), None);
+    }
+}

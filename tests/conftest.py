@@ -9,8 +9,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 import ramekin as rk
+
+settings.register_profile(
+    "ramekin", max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ramekin")
 
 
 @pytest.fixture(autouse=True)

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
 import ramekin as rk
-
-settings.register_profile(
-    "ramekin", max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("ramekin")
 
 MODES = ["ties-to-even", "ties-to-away", "toward-zero", "toward-positive", "toward-negative", "to-odd"]
 FORMATS = [*rk.formats(), rk.p3109(6, 3), rk.p3109(11, 4, signed=False), rk.p3109(16, 8)]

@@ -120,6 +120,11 @@ def run():
             codes = rk.encode(x, fmt, rounding=rounding, seed=1)
             parts += [codes, rk.encode(wide[:9999], fmt, rounding=rounding, seed=1), rk.decode(codes, fmt)]
     parts.append(rk.matmul(tiny, tiny.T))
+    # Products below 2**-126 in pairs of bfloat16; on the caller's thread, and large enough for others.
+    narrow = rk.cast(tiny, rk.bfloat16)
+    parts += [rk.matmul(narrow, b) for b in (narrow.T, narrow[0], rk.pack_matrix(narrow.T))]
+    rk.set_num_threads(2)
+    parts += [rk.matmul(np.tile(narrow, (9, 1)), narrow.T), rk.matmul(np.stack([narrow] * 9), narrow.T[None])]
     return b"".join(p.tobytes() for p in parts)
 right = run()
 {switch}
@@ -189,6 +194,61 @@ try:
 except KeyboardInterrupt:
     # The pool works on.
     print(rk.encode([1.0] * 300_000, "float8_e5m2").sum() == 300_000 * 0x3C)
+"""
+    done = run_python(code)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+@pytest.mark.skipif(platform.system() == "Windows", reason="sends a signal")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [("ones(20_000, 20_000)", "ones(20_000, 20_000)"), ("ones(2000, 900, 900)", "ones(2000, 900, 900)")],
+    ids=["one", "batch"],
+)
+def test_interrupt_ends_long_products(a, b, threads):
+    """Products of which one takes many times as long as is waited for here."""
+    code = f"""
+import os, signal, threading, time, numpy as np, ramekin as rk
+rk.set_num_threads({threads})
+def ones(*shape):
+    return np.broadcast_to(np.ones(1, rk.float8_e4m3fn), shape)
+a, b = {a}, {b}
+out = np.empty((*a.shape[:-1], b.shape[-1]), np.float32)
+def interrupt():
+    time.sleep(0.3)
+    sent.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+sent = []
+threading.Thread(target=interrupt).start()
+try:
+    rk.matmul(a, b, out=out)
+except KeyboardInterrupt:
+    waited = time.perf_counter() - sent[0]
+    # The pool works on, and nothing holds the array.
+    small = out.reshape(-1)[: 300 * 300].reshape(300, 300)
+    rk.matmul(ones(300, 300), ones(300, 300), out=small)
+    print((small == 300).all(), waited)
+"""
+    done = run_python(code)
+    right, waited = done.stdout.split()
+    assert right == "True", done.stderr
+    assert float(waited) < 5
+
+
+@pytest.mark.skipif(platform.system() == "Windows", reason="sends a signal")
+def test_a_signal_that_is_handled_ends_nothing():
+    code = """
+import os, signal, threading, numpy as np, ramekin as rk
+rk.set_num_threads(2)
+caught = []
+signal.signal(signal.SIGINT, lambda *_: caught.append(1))
+a = np.broadcast_to(np.ones(1, rk.float8_e4m3fn), (3000, 3000))
+threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+right = True
+while not caught:
+    right &= bool((rk.matmul(a, a) == 3000).all())
+print(right)
 """
     done = run_python(code)
     assert done.stdout.strip() == "True", done.stderr

@@ -31,13 +31,14 @@ from ramekin.formats import (
     p3109,
     tfloat32,
 )
-from ramekin.linalg import matmul
+from ramekin.linalg import PackedMatrix, matmul, pack_matrix
 from ramekin.packing import pack, unpack
 from ramekin.system import get_num_threads, isa, set_num_threads
 from ramekin.trainer import Trainer
 
 __all__ = [
     "FloatFormat",
+    "PackedMatrix",
     "Trainer",
     "__version__",
     "amp",
@@ -67,6 +68,7 @@ __all__ = [
     "optim",
     "p3109",
     "pack",
+    "pack_matrix",
     "round_to",
     "set_num_threads",
     "tfloat32",

@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ramekin import _native
-from ramekin.formats import FloatFormat, format_of
+from ramekin._native import PackedMatrix
+from ramekin.formats import format_of
 
-__all__ = ["matmul"]
+__all__ = ["PackedMatrix", "matmul", "pack_matrix"]
 
 
-def matmul(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
-    """Multiply two matrices of any mix of formats.
+def matmul(
+    a: ArrayLike, b: ArrayLike | PackedMatrix, *, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Multiply matrices, vectors, or batches of matrices, of any mix of formats.
 
     Every element of the product means, in float32 with one rounding to nearest even per term::
 
@@ -27,46 +30,87 @@ def matmul(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
 
     Parameters
     ----------
-    a : array_like, shape (M, K)
-        float32, float16, bfloat16 or any small format's dtype. Strided and transposed views are read in
-        place.
-    b : array_like, shape (K, N)
-        Likewise; the two formats may differ.
+    a : array_like, shape (..., M, K) or (K,)
+        float32, float16, bfloat16 or any small format's dtype. Transposed, strided, reversed and broadcast
+        views are read in place; arrays that are unaligned or in foreign byte order are copied first. A
+        subclass is taken as the plain array that it holds.
+    b : array_like, shape (..., K, N) or (K,), or PackedMatrix of shape (K, N)
+        Likewise; the two formats may differ. Leading dimensions are broadcast, without a copy, as by
+        ``numpy.matmul``. The product with a :class:`PackedMatrix` has the same bits as that with the matrix
+        that was packed.
+    out : ndarray of float32, optional
+        Where to put the product: of its shape, in native byte order, any strides. It may overlap the
+        operands. Where it does, or is not C-contiguous, the product is made in a temporary array of its size.
 
     Returns
     -------
-    ndarray of float32, shape (M, N)
-        The product; zeros if K is 0.
+    ndarray of float32, shape (..., M, N)
+        `out`, or a new array: the product, zeros if K is 0. A vector's dimension (M or N) is left out; the
+        product of two vectors is a float32 scalar.
 
     Raises
     ------
     TypeError
-        If an operand's dtype is no format; float64 must be cast first.
+        If an operand's dtype is no format (float64 and integers must be cast first), or `out` is no array of
+        float32.
     ValueError
-        If an operand is no matrix or the inner dimensions differ.
+        If an operand has no dimensions, the inner dimensions differ, the leading ones do not broadcast, or
+        `out` has another shape or is read-only.
+
+    Notes
+    -----
+    Beside operands and result a product takes at most 6 MiB for each thread, and 4 K bytes where an operand
+    is a vector.
+
+    Ctrl-C ends a long product; `out` is left unfinished then.
     """
-    left, left_format = _operand(a, "a")
-    right, right_format = _operand(b, "b")
-    if left.shape[1] != right.shape[0]:
-        raise ValueError(
-            f"matmul: inner dimensions differ: a has shape {left.shape}, b has shape {right.shape}"
-        )
-    out = np.empty((left.shape[0], right.shape[1]), np.float32)
-    _native.matmul(left, left_format, right, right_format, out)
-    return out
+    product = _native.matmul(a, b, out)
+    if product is None:
+        right = b if isinstance(b, PackedMatrix) else _operand(b, "matmul: b")
+        product = _native.matmul(_operand(a, "matmul: a"), right, out)
+        assert product is not None
+    return product
 
 
-def _operand(x: ArrayLike, name: str) -> tuple[NDArray[Any], FloatFormat]:
-    """Return the codes of an operand (float32 as itself) and its format."""
+def pack_matrix(b: ArrayLike) -> PackedMatrix:
+    """Lay a matrix out once as :func:`matmul` reads its right-hand side, to multiply by it many times.
+
+    Parameters
+    ----------
+    b : array_like, shape (K, N)
+        As for :func:`matmul`. Later changes of the array do not show.
+
+    Returns
+    -------
+    PackedMatrix
+        The matrix, for ``matmul(a, packed)``. It takes 4 bytes an element; 2 if the CPU multiplies bfloat16
+        and all the format's numbers are bfloat16's.
+
+    Raises
+    ------
+    TypeError
+        If the dtype is no format.
+    ValueError
+        If `b` is no matrix.
+    """
+    packed = _native.pack_matrix(b)
+    if packed is None:
+        packed = _native.pack_matrix(_operand(b, "pack_matrix: b"))
+        assert packed is not None
+    return packed
+
+
+def _operand(x: ArrayLike, what: str) -> NDArray[Any]:
+    """Return an operand as the core reads it: a plain, aligned array of a format's native dtype."""
+    if isinstance(x, PackedMatrix):
+        raise TypeError(f"{what} is a PackedMatrix, which only a product's right-hand side may be")
     array = np.asarray(x)
     fmt = format_of(array.dtype)
     if fmt is None:
         hint = "; cast it to float32 or a smaller format first" if array.dtype.kind in "fiub" else ""
-        raise TypeError(f"matmul: {name} has dtype {array.dtype}, which is no format{hint}")
-    if array.ndim != 2:
-        raise ValueError(f"matmul: {name} must be a matrix, not of {array.ndim} dimensions")
-    itemsize = array.itemsize
-    readable = array.dtype.isnative and array.flags.aligned and not any(s % itemsize for s in array.strides)
-    if not readable:
+        raise TypeError(f"{what} has dtype {array.dtype}, which is no format{hint}")
+    strides = (stride % array.itemsize for stride in array.strides)
+    if not array.dtype.isnative or not array.flags.aligned or any(strides):
         array = array.astype(fmt.dtype, order="C")
-    return (array if fmt.name == "float32" else array.view(fmt.code_dtype)), fmt
+    # An equal dtype may be another object.
+    return array.view(fmt.dtype)

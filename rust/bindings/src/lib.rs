@@ -7,6 +7,9 @@ mod array;
 mod convert;
 mod format;
 mod matmul;
+mod operand;
+mod packed;
+mod shape;
 mod small;
 mod system;
 mod verify;
@@ -20,6 +23,8 @@ mod _native {
     use super::format::{Format, named_formats, p3109};
     #[pymodule_export]
     use super::matmul::matmul;
+    #[pymodule_export]
+    use super::packed::{Packed, pack_matrix};
     #[pymodule_export]
     use super::small::{cast_small, register_dtypes};
     #[pymodule_export]

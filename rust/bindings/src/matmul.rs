@@ -1,87 +1,176 @@
-//! Matrix products of strided arrays.
+//! Matrix products: shapes by NumPy's rules, and where the result goes.
 
-use numpy::{Element, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
-use pyo3::exceptions::PyValueError;
+use std::ops::Range;
+use std::slice;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use numpy::npyffi::{
+    NPY_ARRAY_ALIGNED, NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, PyArrayObject,
+};
+use numpy::{IxDyn, PyArray, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use ramekin::FloatFormat;
-use ramekin::matmul::{Codes, Operand, Right, matmul as product};
+use ramekin::matmul::{Rights, Stack, matmul_batch};
+use ramekin::parallel;
 
-use crate::array::{elements_mut, holds, readable, writable};
-use crate::format::Format;
+use crate::array::writable;
+use crate::operand::{Side, Source};
+use crate::packed::Packed;
+use crate::shape::{Shape, tuple};
 use crate::system::{level, value_error};
 
-/// An array kept from being written, whatever its element type.
-enum Borrowed<'py> {
-    U8(PyReadonlyArrayDyn<'py, u8>),
-    U16(PyReadonlyArrayDyn<'py, u16>),
-    F32(PyReadonlyArrayDyn<'py, f32>),
-}
+/// Multiply-adds up to which the interpreter is held: releasing it would cost as much.
+const SMALL: usize = 1 << 15;
+/// Multiply-adds from which on Ctrl-C ends a product, and how often it is looked for: from some milliseconds on.
+const LONG: usize = 1 << 29;
+const INTERVAL: Duration = Duration::from_millis(20);
 
-impl<'py> Borrowed<'py> {
-    fn new(array: &Bound<'py, PyAny>) -> PyResult<Self> {
-        if holds::<u8>(array) {
-            Ok(Self::U8(readable(array)?))
-        } else if holds::<u16>(array) {
-            Ok(Self::U16(readable(array)?))
-        } else {
-            Ok(Self::F32(readable(array)?))
-        }
-    }
-
-    fn operand<'a>(&'a self, format: &'a FloatFormat) -> PyResult<Operand<'a>> {
-        match self {
-            Self::U8(array) => strided(array, format, Codes::U8),
-            Self::U16(array) => strided(array, format, Codes::U16),
-            Self::F32(array) => strided(array, format, Codes::F32),
-        }
-    }
-}
-
-/// A two-dimensional array of any strides, without a copy.
-fn strided<'a, T: Element>(
-    array: &'a PyReadonlyArrayDyn<'_, T>,
-    format: &'a FloatFormat,
-    codes: impl FnOnce(&'a [T]) -> Codes<'a>,
-) -> PyResult<Operand<'a>> {
-    let (&[rows, columns], &[by_row, by_column]) = (array.shape(), array.strides()) else {
-        return Err(PyValueError::new_err(format!("expected a matrix, not {} dimensions", array.ndim())));
-    };
-    let size = size_of::<T>() as isize;
-    let first = array.data();
-    if by_row % size != 0 || by_column % size != 0 || !first.is_aligned() {
-        return Err(PyValueError::new_err("expected aligned elements"));
-    }
-    let strides = (by_row / size, by_column / size);
-    let empty = rows == 0 || columns == 0;
-    let reach = |n: usize, stride: isize| if empty { 0 } else { (n as isize - 1) * stride };
-    let (down, across) = (reach(rows, strides.0), reach(columns, strides.1));
-    let lowest = down.min(0) + across.min(0);
-    let highest = down.max(0) + across.max(0);
-    let len = if empty { 0 } else { (highest - lowest) as usize + 1 };
-    // SAFETY: the corners of a NumPy array lie in one allocation, which the array keeps alive; the memory from
-    // the lowest to the highest element is initialised and aligned, and nobody writes it while the array is
-    // borrowed for reading.
-    let memory = unsafe { std::slice::from_raw_parts(first.offset(lowest), len) };
-    Operand::new(codes(memory), format, (rows, columns), strides, (-lowest) as usize).map_err(value_error)
-}
-
-/// `out = a b`; `out` is C-contiguous float32, `a` and `b` are matrices of codes or float32 of any strides.
+/// The product of `a` and `b` in `out`, or in a new array; None where `a` or `b` must be brought to another form
+/// first.
 #[pyfunction]
-pub(crate) fn matmul(
-    py: Python<'_>,
-    a: &Bound<'_, PyAny>,
-    a_format: &Format,
-    b: &Bound<'_, PyAny>,
-    b_format: &Format,
-    out: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    let (a, b) = (Borrowed::new(a)?, Borrowed::new(b)?);
-    let (a, b) = (a.operand(&a_format.format)?, b.operand(&b_format.format)?);
-    let mut out = writable::<f32>(out)?;
-    let out = elements_mut(&mut out)?;
-    if a.shape().1 != b.shape().0 || out.len() != a.shape().0 * b.shape().1 {
-        return Err(PyValueError::new_err("shapes do not fit"));
+pub(crate) fn matmul<'py>(
+    py: Python<'py>,
+    a: &Bound<'py, PyAny>,
+    b: &Bound<'py, PyAny>,
+    out: Option<Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(left) = Source::new(a) else { return Ok(None) };
+    if let Ok(packed) = b.cast::<Packed>() {
+        let (rows, columns) = packed.get().shape();
+        let shape = Shape::new(left.shape(), &[rows, columns])?;
+        return product(py, &shape, left, Factor::Packed(packed.get()), out).map(Some);
     }
+    let Some(right) = Source::new(b) else { return Ok(None) };
+    let shape = Shape::new(left.shape(), right.shape())?;
+    product(py, &shape, left, Factor::Array(right), out).map(Some)
+}
+
+/// What is multiplied by.
+enum Factor<'a, 'py> {
+    Array(Source<'a, 'py>),
+    Packed(&'a Packed),
+}
+
+fn product<'py>(
+    py: Python<'py>,
+    shape: &Shape,
+    a: Source<'_, 'py>,
+    b: Factor<'_, 'py>,
+    out: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Some(out) = out else {
+        let result = new(py, &shape.result);
+        multiply(py, shape, a, b, &result)?;
+        return Ok(if shape.result.is_empty() { result.get_item(())? } else { result });
+    };
+    let written = checked(&out, &shape.result)?;
+    let apart = |read: Range<usize>| {
+        written.as_ref().is_some_and(|written| read.end <= written.start || written.end <= read.start)
+    };
+    let in_place = apart(a.span())
+        && match &b {
+            Factor::Array(b) => apart(b.span()),
+            Factor::Packed(_) => true,
+        };
+    if in_place {
+        multiply(py, shape, a, b, &out)?;
+    } else {
+        let result = new(py, &shape.result);
+        multiply(py, shape, a, b, &result)?;
+        // SAFETY: both are arrays.
+        let failed = unsafe {
+            let array = |array: &Bound<'_, PyAny>| array.as_ptr().cast::<PyArrayObject>();
+            PY_ARRAY_API.PyArray_CopyInto(py, array(&out), array(&result))
+        };
+        if failed != 0 {
+            return Err(PyErr::fetch(py));
+        }
+    }
+    Ok(out)
+}
+
+fn new<'py>(py: Python<'py>, shape: &[usize]) -> Bound<'py, PyAny> {
+    // SAFETY: every bit pattern is a float32, and all elements are written before anybody has the array.
+    unsafe { PyArray::<f32, _>::new(py, IxDyn(shape), false) }.into_any()
+}
+
+/// The addresses that `out` fills if the result can be written there: C-contiguous and aligned.
+fn checked(out: &Bound<'_, PyAny>, shape: &[usize]) -> PyResult<Option<Range<usize>>> {
+    let py = out.py();
+    let Ok(array) = out.cast::<PyUntypedArray>() else {
+        let name = out.get_type().name()?;
+        return Err(PyTypeError::new_err(format!("matmul: out must be an array of float32, not {name}")));
+    };
+    let dtype = array.dtype();
+    if !dtype.is_equiv_to(&numpy::dtype::<f32>(py)) {
+        return Err(PyTypeError::new_err(format!(
+            "matmul: out has dtype {dtype}; accepted: float32 in native byte order"
+        )));
+    }
+    if array.shape() != shape {
+        let (given, right) = (tuple(array.shape()), tuple(shape));
+        return Err(PyValueError::new_err(format!("matmul: out has shape {given}, the result {right}")));
+    }
+    // SAFETY: an array, alive while it is bound.
+    let (flags, data) = unsafe {
+        let fields = &(*array.as_array_ptr()).fields;
+        (fields.flags, fields.data as usize)
+    };
+    if flags & NPY_ARRAY_WRITEABLE == 0 {
+        return Err(PyValueError::new_err("matmul: out is read-only"));
+    }
+    let plain = NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED;
+    Ok((flags & plain == plain).then(|| data..data + array.len() * size_of::<f32>()))
+}
+
+/// Multiplies into an array that is writeable, C-contiguous, aligned, of float32 and `shape`, and apart from the
+/// operands.
+fn multiply(
+    py: Python<'_>,
+    shape: &Shape,
+    a: Source<'_, '_>,
+    b: Factor<'_, '_>,
+    result: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     let level = level()?;
-    py.detach(|| product(level, &a, Right::Operand(&b), out)).map_err(value_error)
+    let batch = &shape.result[..shape.batch];
+    let _locks = if shape.work > SMALL {
+        let b = if let Factor::Array(b) = &b { Some(b.lock()?) } else { None };
+        Some((a.lock()?, b, writable::<f32>(result)?))
+    } else {
+        None
+    };
+    // SAFETY: the array is what is asked for, and it and the operands are locked or the interpreter is held.
+    let (a, c) = unsafe {
+        let array = result.as_ptr().cast::<PyArrayObject>();
+        let c = slice::from_raw_parts_mut((*array).fields.data.cast::<f32>(), shape.result.iter().product());
+        (a.stack(batch, Side::Left)?, c)
+    };
+    let stack: Stack<'_>;
+    let b = match b {
+        Factor::Array(b) => {
+            // SAFETY: as above.
+            stack = unsafe { b.stack(batch, Side::Right) }?;
+            Rights::Stack(&stack)
+        }
+        Factor::Packed(b) => Rights::Packed(&b.matrix),
+    };
+    let stop = AtomicBool::new(false);
+    if shape.work <= SMALL {
+        return matmul_batch(level, &a, b, c, &stop).map_err(value_error);
+    }
+    if shape.work < LONG {
+        return py.detach(|| matmul_batch(level, &a, b, c, &stop)).map_err(value_error);
+    }
+    let mut interrupt = None;
+    let look = || {
+        if let Err(raised) = Python::attach(|py| py.check_signals()) {
+            interrupt.get_or_insert(raised);
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
+    let multiply = || matmul_batch(level, &a, b, c, &stop);
+    py.detach(|| parallel::install_watched(multiply, INTERVAL, look)).flatten().map_err(value_error)?;
+    interrupt.map_or(Ok(()), Err)
 }

@@ -31,6 +31,13 @@ pub(crate) fn register_dtypes(py: Python<'_>, dtypes: Vec<Dtype>) {
     let _ = DTYPES.set(py, dtypes);
 }
 
+/// The format of a dtype, None inside for float64; None for a dtype that is not registered.
+pub(crate) fn format_of(dtype: &Bound<'_, PyArrayDescr>) -> Option<Option<&'static Py<Format>>> {
+    // A dtype of another byte order is another object, so identity is enough.
+    let (_, format) = DTYPES.get(dtype.py())?.iter().find(|(known, _)| known.is(dtype))?;
+    Some(format.as_ref())
+}
+
 /// A plain array: contiguous in C order, aligned, not too large, no subclass.
 struct Plain<'a, 'py> {
     array: &'a Bound<'py, PyUntypedArray>,
@@ -50,10 +57,7 @@ impl<'a, 'py> Plain<'a, 'py> {
 
     /// The format of its dtype, None inside for float64; None for a dtype that is not registered.
     fn format(&self) -> Option<Option<&'a FloatFormat>> {
-        // A dtype of another byte order is another object, so identity is enough.
-        let dtype = self.array.dtype();
-        let (_, format) = DTYPES.get(self.array.py())?.iter().find(|(known, _)| known.is(&dtype))?;
-        Some(format.as_ref().map(|format| &format.get().format))
+        Some(format_of(&self.array.dtype())?.map(|format| &format.get().format))
     }
 
     fn data<T>(&self) -> *mut T {

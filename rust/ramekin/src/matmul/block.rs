@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::kernel::{Corner, Ends, tile, tile_shape};
 use super::operand::Operand;
 use super::panel::{DEPTH, Layout, ROW, Smallest, Unit, fits_bfloat16, pack, panel_len, rows_len, unpair};
-use super::scratch::Scratch;
+use super::scratch::{Packed, Scratch};
 use crate::isa::Kernel;
 use crate::simd::{Simd, prefetch};
 
@@ -68,7 +68,7 @@ impl Kernel for RowBlock<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let width = tile_shape::<S>().1;
-        let mut scratch = Scratch::new(rows_len(self.rows.len()) + panel_len(width, DEPTH));
+        let mut scratch = Scratch::new(Packed::Rows, rows_len(self.rows.len()) + panel_len(width, DEPTH));
         let (rows, panel) = scratch.units().split_at_mut(rows_len(self.rows.len()));
         if self.b.unit == Unit::Pair && S::HAS_PAIRS && fits_bfloat16(self.a.format) {
             let block = (self.rows.clone(), self.b.depth.clone());

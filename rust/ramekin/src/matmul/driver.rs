@@ -12,7 +12,7 @@ use super::operand::Operand;
 use super::packed::PackedMatrix;
 use super::pairs;
 use super::panel::{DEPTH, Smallest, Unit, fits_bfloat16, panel_len};
-use super::scratch::Scratch;
+use super::scratch::{Packed, Scratch};
 use super::stack::Stack;
 use super::vector;
 use crate::isa::{Kernel, Level};
@@ -259,7 +259,7 @@ impl Run<'_> {
             Side::Operand(b) => {
                 let unit = unit(level, fits_bfloat16(a.format) && fits_bfloat16(b.format));
                 let b = b.transposed();
-                let mut scratch = Scratch::new(block_len(n, k, nr, unit));
+                let mut scratch = Scratch::new(Packed::Block, block_len(n, k, nr, unit));
                 for columns in spans(n, COLUMNS) {
                     let mut seen = Smallest::NONE;
                     let mut smallest = vec![Smallest::NONE; shares];

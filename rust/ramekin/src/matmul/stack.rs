@@ -27,18 +27,22 @@ impl<'a> Stack<'a> {
         (shape, strides): ((usize, usize), (isize, isize)),
         offset: usize,
     ) -> Result<Self, OperandError> {
-        let empty = batch.iter().any(|&(length, _)| length == 0);
+        // Where there are no elements the strides may lead anywhere.
+        let empty = shape.0 == 0 || shape.1 == 0 || batch.iter().any(|&(length, _)| length == 0);
+        let matrix = |shape, offset| Operand::new(codes, format, shape, strides, offset);
+        if empty {
+            return Ok(Self { first: Operand { shape, ..matrix((0, 0), offset)? }, batch });
+        }
+        // The corners are the extremes of every affine index.
         let mut corners = [offset as i128; 2];
-        for &(length, stride) in batch.iter().filter(|_| !empty) {
+        for &(length, stride) in &batch {
             let reach = (length as i128 - 1) * stride as i128;
             corners[usize::from(reach > 0)] += reach;
         }
-        let matrix = |offset| Operand::new(codes, format, shape, strides, offset);
-        // The corners are the extremes of every affine index.
         for corner in corners {
-            matrix(usize::try_from(corner).map_err(|_| OperandError::Bounds)?)?;
+            matrix(shape, usize::try_from(corner).map_err(|_| OperandError::Bounds)?)?;
         }
-        Ok(Self { first: matrix(offset)?, batch })
+        Ok(Self { first: matrix(shape, offset)?, batch })
     }
 
     /// How many matrices there are.
@@ -54,8 +58,13 @@ impl<'a> Stack<'a> {
     }
 
     /// One of the matrices.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many.
     #[must_use]
     pub fn matrix(&self, index: usize) -> Operand<'a> {
+        assert!(index < self.count(), "the batch ends before");
         let (mut offset, mut rest) = (self.first.offset as isize, index);
         for &(length, stride) in self.batch.iter().rev() {
             offset += (rest % length) as isize * stride;
@@ -66,10 +75,11 @@ impl<'a> Stack<'a> {
 
     /// The one matrix that the whole batch repeats.
     pub(super) fn repeated(&self) -> Option<Operand<'a>> {
-        self.batch.iter().all(|&(length, stride)| length == 1 || stride == 0).then_some(self.first)
+        let repeats = |&(length, stride): &(usize, isize)| length == 1 || (stride == 0 && length > 0);
+        self.batch.iter().all(repeats).then_some(self.first)
     }
 
-    /// All rows of all matrices as those of one, where a single stride leads through them.
+    /// All rows of all matrices, of which there are some, as those of one, where a single stride leads through them.
     pub(super) fn rows(&self) -> Option<Operand<'a>> {
         let Operand { shape: (mut rows, columns), strides: (mut by_row, by_column), .. } = self.first;
         for &(length, stride) in self.batch.iter().rev() {
@@ -107,6 +117,8 @@ mod tests {
         assert_eq!(stack(&codes, &[(2, 0), (3, -6)], (2, 3), (3, 1), 12), Ok(vec![12, 6, 0, 12, 6, 0]));
         assert_eq!(stack(&codes, &[], (2, 3), (-3, 1), 3), Ok(vec![3]));
         assert_eq!(stack(&codes, &[(0, 1000)], (2, 3), (3, 1), 0), Ok(vec![]));
+        assert_eq!(stack(&[], &[(0, 0)], (2, 3), (3, 1), 0), Ok(vec![]));
+        assert_eq!(stack(&codes, &[(2, -6)], (2, 0), (3, 1), 0).map(|all| all.len()), Ok(2));
         for (batch, offset) in [((2, 12), 7), ((5, 6), 0), ((2, -6), 5), ((2, isize::MAX), 0)] {
             assert_eq!(stack(&codes, &[batch], (2, 3), (3, 1), offset), Err(OperandError::Bounds));
         }

@@ -1,0 +1,61 @@
+"""The memory that products take beside operands and result."""
+
+from __future__ import annotations
+
+import pytest
+
+from conftest import run_python
+
+resource = pytest.importorskip("resource", reason="asks the system for the peak")
+
+# 64 MiB of codes on one side. The peak only grows: each product shows what it and those before took.
+PEAKS = """
+import resource, sys, numpy as np, ramekin as rk
+rk.set_num_threads({threads})
+unit = 1 if sys.platform == "darwin" else 1024
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def codes(*shape):
+    memory = np.empty(shape, np.uint8)
+    np.multiply.outer(*(np.arange(length, dtype=np.uint8) for length in shape), out=memory)
+    return memory.view(rk.float8_e4m3fn)
+large = codes(8192, 8192)
+small = codes(8192, 64)
+out = np.zeros(1 << 23, np.float32)
+out += 1
+products = [
+    (small.T[:8], large),       # few rows
+    (small.T, large),           # more of them
+    (small.T, large.T),
+    (large, small),             # few columns
+    (large, small[:, :8]),      # so few that rows and columns change places
+    (small[:, 0], large),       # a vector
+    (large, small[:, 0]),
+    (large.reshape(16, 512, 8192), small),
+    (large.reshape(8192, 16, 512).swapaxes(0, 1), small.reshape(16, 512, 64)),
+]
+start = peak()
+for a, b in products:
+    shape = (*a.shape[:-1], *b.shape[-2:][1:])
+    rk.matmul(a, b, out=out[: int(np.prod(shape))].reshape(shape))
+    print(peak() - start)
+rk.matmul(small.T[:8], rk.pack_matrix(large), out=out[: 8 * 8192].reshape(8, 8192))
+print(peak() - start)
+"""
+
+# What a thread packs: of B 2048 columns by 512 units of 4 bytes, 4 MiB; of A 112 rows of 528 units, and a
+# panel of 32 columns by 512 units, 0.3 MiB. It keeps at most 0.5 MiB of each kind, and makes at most 2**18
+# elements of a product, 1 MiB, aside.
+THREAD = 6 << 20
+# The vector of 8192 numbers, the threads' stacks, and what else happens in the interpreter.
+REST = 3 << 19
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_peak_is_within_the_bound(threads):
+    done = run_python(PEAKS.format(threads=threads))
+    *products, packed = map(int, done.stdout.split())
+    assert len(products) == 9, done.stderr
+    assert max(products) <= THREAD * threads + REST, products
+    # The gauge works: a packed matrix is seen.
+    assert packed >= 8192 * 8192 * 2

@@ -266,7 +266,14 @@ class TestRefusals:
         with pytest.raises(TypeError, match="cast it to float32 or a smaller format first"):
             rk.matmul(x, self.ones)
 
-    def test_operands_that_are_no_arguments(self):
+    def test_results_that_no_memory_holds(self):
+        long = np.broadcast_to(np.float32(1), (1 << 31, 1))
+        with pytest.raises(MemoryError):
+            rk.matmul(long[: 1 << 28], long[: 1 << 28].T)
+        with pytest.raises(ValueError, match=r"array is too big|dimension"):
+            rk.matmul(np.broadcast_to(np.float32(1), (1 << 31, 1 << 30, 1)), long.T)
+
+    def test_out_is_given_by_name(self):
         with pytest.raises(TypeError):
             rk.matmul(self.ones, self.ones.T, np.empty((2, 2), np.float32))
 

@@ -1,14 +1,16 @@
 //! Matrix products: shapes by NumPy's rules, and where the result goes.
 
+use std::ffi::c_int;
 use std::ops::Range;
-use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use std::{ptr, slice};
 
 use numpy::npyffi::{
-    NPY_ARRAY_ALIGNED, NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, PyArrayObject,
+    NPY_ARRAY_ALIGNED, NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, PyArrayObject, npy_intp,
 };
-use numpy::{IxDyn, PyArray, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use ramekin::matmul::{Rights, Stack, matmul_batch};
@@ -60,7 +62,7 @@ fn product<'py>(
     out: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let Some(out) = out else {
-        let result = new(py, &shape.result);
+        let result = new(py, &shape.result)?;
         multiply(py, shape, a, b, &result)?;
         return Ok(if shape.result.is_empty() { result.get_item(())? } else { result });
     };
@@ -76,7 +78,7 @@ fn product<'py>(
     if in_place {
         multiply(py, shape, a, b, &out)?;
     } else {
-        let result = new(py, &shape.result);
+        let result = new(py, &shape.result)?;
         multiply(py, shape, a, b, &result)?;
         // SAFETY: both are arrays.
         let failed = unsafe {
@@ -90,9 +92,24 @@ fn product<'py>(
     Ok(out)
 }
 
-fn new<'py>(py: Python<'py>, shape: &[usize]) -> Bound<'py, PyAny> {
-    // SAFETY: every bit pattern is a float32, and all elements are written before anybody has the array.
-    unsafe { PyArray::<f32, _>::new(py, IxDyn(shape), false) }.into_any()
+fn new<'py>(py: Python<'py>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+    let mut lengths: Vec<npy_intp> = shape.iter().map(|&length| length as npy_intp).collect();
+    // SAFETY: every bit pattern is a float32, and all elements are written before anybody has the array;
+    // PyArray_NewFromDescr copies the lengths and takes over the descriptor's reference.
+    unsafe {
+        let made = PY_ARRAY_API.PyArray_NewFromDescr(
+            py,
+            PyUntypedArray::type_object_raw(py),
+            numpy::dtype::<f32>(py).into_dtype_ptr(),
+            lengths.len() as c_int,
+            lengths.as_mut_ptr(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            0,
+            ptr::null_mut(),
+        );
+        Bound::from_owned_ptr_or_err(py, made)
+    }
 }
 
 /// The addresses that `out` fills if the result can be written there: C-contiguous and aligned.

@@ -9,9 +9,9 @@ use rayon::prelude::*;
 use super::block::{Block, Pack, RowBlock};
 use super::kernel::tile_shape;
 use super::operand::Operand;
-use super::packed::PackedMatrix;
 use super::pairs;
 use super::panel::{DEPTH, Smallest, Unit, fits_bfloat16, panel_len};
+use super::right::{Right, Rights, Side};
 use super::scratch::{Packed, Scratch};
 use super::stack::Stack;
 use super::vector;
@@ -28,24 +28,6 @@ const PARALLEL_WORK: usize = 1 << 20;
 /// The most elements of the product that a thread makes aside, where they do not come in the order of its rows.
 const ASIDE: usize = 1 << 18;
 
-/// The right-hand side of a product.
-#[derive(Clone, Copy, Debug)]
-pub enum Right<'a> {
-    /// As it lies in memory.
-    Operand(&'a Operand<'a>),
-    /// Packed before.
-    Packed(&'a PackedMatrix),
-}
-
-/// The right-hand sides of a batch of products.
-#[derive(Clone, Copy, Debug)]
-pub enum Rights<'a> {
-    /// One for each, or the same again where the stack repeats it.
-    Stack(&'a Stack<'a>),
-    /// The same for all, packed before.
-    Packed(&'a PackedMatrix),
-}
-
 /// `c = a b`, by the definition in [this module](super). `c` is row-major.
 ///
 /// # Errors
@@ -56,11 +38,7 @@ pub enum Rights<'a> {
 ///
 /// If the shapes do not fit, `b` was packed for another level, or the CPU lacks `level`.
 pub fn matmul(level: Level, a: &Operand<'_>, b: Right<'_>, c: &mut [f32]) -> Result<(), ThreadsError> {
-    let b = match b {
-        Right::Operand(b) => Side::Operand(*b),
-        Right::Packed(b) => Side::packed(b),
-    };
-    one(level, a, b, c, &AtomicBool::new(false))
+    one(level, a, Side::new(b), c, &AtomicBool::new(false))
 }
 
 /// The products of a batch of pairs of matrices, one after the other in `c`.
@@ -87,7 +65,7 @@ pub fn matmul_batch(
             assert_eq!(count, b.count(), "the batches differ");
             (b.repeated().map(Side::Operand), b.shape().1)
         }
-        Rights::Packed(b) => (Some(Side::packed(b)), b.shape().1),
+        Rights::Packed(b) => (Some(Side::new(Right::Packed(b))), b.shape().1),
     };
     assert_eq!(c.len(), count * m * n, "the results have another size");
     if c.is_empty() {
@@ -99,7 +77,7 @@ pub fn matmul_batch(
     }
     let right = |i| match b {
         Rights::Stack(b) => Side::Operand(b.matrix(i)),
-        Rights::Packed(b) => Side::packed(b),
+        Rights::Packed(b) => Side::new(Right::Packed(b)),
     };
     let all = m.saturating_mul(n).saturating_mul(k).saturating_mul(count);
     let threads = if all < PARALLEL_WORK { 1 } else { parallel::threads()? };
@@ -131,34 +109,6 @@ fn one(
         Ok(())
     } else {
         parallel::install(|| run.product(a, b, c))
-    }
-}
-
-/// The right-hand side of a product, or some columns of it.
-#[derive(Clone, Copy)]
-enum Side<'a> {
-    Operand(Operand<'a>),
-    /// So many columns from the first of a panel on.
-    Packed(&'a PackedMatrix, usize, usize),
-}
-
-impl<'a> Side<'a> {
-    fn packed(matrix: &'a PackedMatrix) -> Self {
-        Self::Packed(matrix, 0, matrix.shape().1)
-    }
-
-    fn shape(&self) -> (usize, usize) {
-        match self {
-            Self::Operand(operand) => operand.shape(),
-            Self::Packed(packed, _, columns) => (packed.shape().0, *columns),
-        }
-    }
-
-    fn columns(self, columns: Range<usize>) -> Self {
-        match self {
-            Self::Operand(operand) => Self::Operand(operand.columns(columns)),
-            Self::Packed(packed, first, _) => Self::Packed(packed, first + columns.start, columns.len()),
-        }
     }
 }
 

@@ -17,6 +17,7 @@ mod operand;
 mod packed;
 mod pairs;
 mod panel;
+mod right;
 mod roofline;
 mod scratch;
 mod stack;
@@ -24,8 +25,9 @@ mod strip;
 mod tile;
 mod vector;
 
-pub use driver::{Right, Rights, matmul, matmul_batch};
+pub use driver::{matmul, matmul_batch};
 pub use operand::{Codes, Operand, OperandError};
 pub use packed::PackedMatrix;
+pub use right::{Right, Rights};
 pub use roofline::{Roofline, roofline};
 pub use stack::Stack;

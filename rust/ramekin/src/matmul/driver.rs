@@ -183,11 +183,12 @@ impl Run<'_> {
         let shares = m.div_ceil(ROWS).next_multiple_of(threads.min(m.div_ceil(mr)));
         let rows = m.div_ceil(shares).next_multiple_of(mr);
         let shares = m.div_ceil(rows);
+        let pairs_pay = pairs::pay(level);
         let multiply = |block: &Block<'_>, c: &mut [f32], smallest: &mut [Smallest]| {
             let multiply = |(i, (c, smallest)): (usize, (&mut [f32], &mut Smallest))| {
                 let rows = i * rows..m.min((i + 1) * rows);
                 if !self.stopped() {
-                    level.run(RowBlock { a, rows, b: block.clone(), c, n, k, smallest });
+                    level.run(RowBlock { a, rows, b: block.clone(), c, n, k, pairs_pay, smallest });
                 }
             };
             if threads == 1 {
@@ -207,7 +208,8 @@ impl Run<'_> {
                 }
             }
             Side::Operand(b) => {
-                let unit = unit(level, fits_bfloat16(a.format) && fits_bfloat16(b.format));
+                let pairs = fits_bfloat16(a.format) && fits_bfloat16(b.format) && pairs_pay;
+                let unit = if pairs { Unit::Pair } else { Unit::Float };
                 let b = b.transposed();
                 let mut scratch = Scratch::new(Packed::Block, block_len(n, k, nr, unit));
                 for columns in spans(n, COLUMNS) {
@@ -260,11 +262,6 @@ pub(super) fn pack_block(
         .reduce(|| Smallest::NONE, Smallest::and)
 }
 
-/// What B is packed in, where both operands' numbers are bfloat16's or not.
-pub(super) fn unit(level: Level, bfloat16: bool) -> Unit {
-    if bfloat16 && level.run(HasPairs) && pairs::agree(level) { Unit::Pair } else { Unit::Float }
-}
-
 /// Units that the largest block of B takes.
 pub(super) fn block_len(n: usize, k: usize, nr: usize, unit: Unit) -> usize {
     COLUMNS.min(n).div_ceil(nr) * panel_len(nr, DEPTH.min(unit.of(k)))
@@ -283,17 +280,5 @@ impl Kernel for Shape {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> (usize, usize) {
         tile_shape::<S>()
-    }
-}
-
-/// Whether a level has the instruction for pairs.
-struct HasPairs;
-
-impl Kernel for HasPairs {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> bool {
-        S::HAS_PAIRS
     }
 }

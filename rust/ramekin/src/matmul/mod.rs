@@ -17,6 +17,7 @@ mod operand;
 mod packed;
 mod pairs;
 mod panel;
+mod peak;
 mod right;
 mod roofline;
 mod scratch;

@@ -1,14 +1,40 @@
-//! Whether this CPU's instruction for pairs of bfloat16 does what the definition says.
+//! Whether this CPU's instruction for pairs of bfloat16 does what the definition says, and whether it pays.
 
 use std::sync::OnceLock;
 
+use super::panel::Unit;
+use super::peak::Peak;
 use crate::isa::{Kernel, Level};
 use crate::simd::Simd;
 
-/// Whether two terms by the instruction are two fused multiply-adds, wherever no subnormals occur. Tried once.
+/// Whether the level has the instruction, and two terms by it are two fused multiply-adds, wherever no subnormals occur. Tried once.
 pub(super) fn agree(level: Level) -> bool {
     static AGREE: OnceLock<bool> = OnceLock::new();
-    *AGREE.get_or_init(|| level.run(Try))
+    level.run(HasPairs) && *AGREE.get_or_init(|| level.run(Try))
+}
+
+/// Whether a level has the instruction.
+struct HasPairs;
+
+impl Kernel for HasPairs {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> bool {
+        S::HAS_PAIRS
+    }
+}
+
+/// Whether two terms by the instruction take less time than by two fused multiply-adds: on some CPUs they take more.
+/// Tried once, in less than a millisecond. The bits are the same either way.
+pub(super) fn pay(level: Level) -> bool {
+    static PAY: OnceLock<bool> = OnceLock::new();
+    agree(level)
+        && *PAY.get_or_init(|| {
+            // The best of a few: interruptions only ever make it slower.
+            let best = |unit| (0..4).map(|_| level.run(Peak { unit, lines: 1 << 11 })).fold(0.0, f64::max);
+            best(Unit::Pair) > 1.1 * best(Unit::Float)
+        })
 }
 
 /// Compares the instruction with the definition on numbers whose sums tell the order of the terms, the rounding of
@@ -20,9 +46,6 @@ impl Kernel for Try {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> bool {
-        if !S::HAS_PAIRS {
-            return false;
-        }
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

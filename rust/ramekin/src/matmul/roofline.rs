@@ -3,9 +3,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::driver::unit;
 use super::kernel::{Corner, Ends, tile, tile_shape};
+use super::pairs;
 use super::panel::{DEPTH, ROW, Unit};
+use super::peak::Peak;
 use crate::isa::{Kernel, Level};
 use crate::simd::Simd;
 
@@ -27,8 +28,8 @@ pub struct Roofline {
 /// If the CPU lacks the level.
 #[must_use]
 pub fn roofline(level: Level, pairs: bool, time: Duration) -> Option<Roofline> {
-    let unit = unit(level, pairs);
-    (pairs == (unit == Unit::Pair)).then(|| level.run(Measure { unit, time }))
+    let unit = if pairs { Unit::Pair } else { Unit::Float };
+    (!pairs || pairs::agree(level)).then(|| level.run(Measure { unit, time }))
 }
 
 struct Measure {
@@ -53,12 +54,7 @@ impl Kernel for Measure {
         let mut best = Roofline { peak: 0.0, kernel: 0.0 };
         let end = Instant::now() + self.time;
         while Instant::now() < end {
-            let start = Instant::now();
-            match self.unit {
-                Unit::Float => black_box(in_registers::<S, false>(simd)),
-                Unit::Pair => black_box(in_registers::<S, true>(simd)),
-            };
-            best.peak = best.peak.max(operations / start.elapsed().as_secs_f64());
+            best.peak = best.peak.max(Peak { unit: self.unit, lines: LINES }.run(simd));
             let start = Instant::now();
             for _ in 0..LINES / depth {
                 let corner = Corner { c: &mut c, stride: columns, rows, columns };
@@ -69,27 +65,4 @@ impl Kernel for Measure {
         }
         best
     }
-}
-
-/// As many independent chains as a tile has, in turn: enough to hide the latency of each.
-#[inline(always)]
-fn in_registers<S: Simd, const PAIRS: bool>(simd: S) -> f32 {
-    const MOST: usize = 24;
-    let chains = S::TILE.0 * S::TILE.1;
-    assert!(chains <= MOST);
-    let (a, b) = (simd.splat(black_box(1.0)), simd.splat(black_box(1.0)));
-    let mut sums = [simd.splat(0.0); MOST];
-    for _ in 0..LINES {
-        for sum in sums.iter_mut().take(chains) {
-            *sum = if PAIRS { simd.fma_pairs(a, b, *sum) } else { simd.fma(a, b, *sum) };
-        }
-    }
-    let mut total = [0.0f32; 16];
-    let mut all = 0.0;
-    for sum in &sums[..chains] {
-        // SAFETY: no vector has more than 16 lanes.
-        unsafe { simd.store(total.as_mut_ptr(), *sum) };
-        all += total[0];
-    }
-    all
 }

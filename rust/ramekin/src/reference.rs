@@ -4,6 +4,10 @@
 //! is found by bisection over the codes of a format, whose magnitudes ascend, and by comparing with the exact
 //! midpoint of two neighbours.
 
+mod dots;
+
+pub use dots::{exact_dot, float32_dot, float64_dot, rounded_dot, tensor_core_dot};
+
 use std::cmp::Ordering;
 
 use crate::convert::Conversion;
@@ -216,30 +220,40 @@ fn fma(a: f32, b: f32, c: f32) -> f32 {
         // Infinities and NaN need no rounding: float64, in which no product overflows, gives them.
         return (f64::from(a) * f64::from(b) + f64::from(c)) as f32;
     };
-    // Fixed point with its last bit at 2^-300 below the smallest product of two float32 (2^-298). float64's
-    // significands have trailing zeros, which go first.
-    let strip = |s: u64, e: i32| {
-        if s == 0 { (0, 0) } else { (s >> s.trailing_zeros(), e + s.trailing_zeros() as i32) }
-    };
-    let ((sa, ea), (sb, eb), (sc, ec)) = (strip(sa, ea), strip(sb, eb), strip(sc, ec));
     let mut sum = Fixed::default();
-    sum.add(na != nb, u128::from(sa) * u128::from(sb), if sa == 0 || sb == 0 { 0 } else { ea + eb });
-    sum.add(nc, u128::from(sc), if sc == 0 { 0 } else { ec });
+    sum.add_product((na, sa, ea), (nb, sb, eb));
+    sum.add(nc, u128::from(sc), ec);
     if sum.is_zero() {
         // IEEE 754-2019, section 6.3: an exact zero sum is +0 unless both terms are negative (zeros).
         return if (na != nb) && nc { -0.0 } else { 0.0 };
     }
-    let (negative, significand, exponent) = sum.leading();
-    let format = &crate::format::FLOAT32;
-    f32::from_bits(encode(format, Conversion::default(), Value::Finite { negative, significand, exponent }))
+    sum.to_float32()
 }
 
-/// A two's complement fixed-point number: 12 words of 64 bits, the last bit worth 2^-300.
-#[derive(Default)]
+/// A two's complement fixed-point number: 12 words of 64 bits, the last bit worth 2^-300, below the smallest product
+/// of two float32 (2^-298).
+#[derive(Clone, Default)]
 struct Fixed([u64; 12]);
 
+/// The sign, significand and exponent of a finite number.
+type Finite = (bool, u64, i32);
+
 impl Fixed {
+    fn add_product(&mut self, a: Finite, b: Finite) {
+        // float64's significands have trailing zeros, which go first, lest the last bit is too low.
+        let strip = |(_, s, e): Finite| (s >> s.trailing_zeros(), e + s.trailing_zeros() as i32);
+        if a.1 != 0 && b.1 != 0 {
+            let ((sa, ea), (sb, eb)) = (strip(a), strip(b));
+            self.add(a.0 != b.0, u128::from(sa) * u128::from(sb), ea + eb);
+        }
+    }
+
     fn add(&mut self, negative: bool, significand: u128, exponent: i32) {
+        if significand == 0 {
+            return;
+        }
+        let zeros = significand.trailing_zeros();
+        let (significand, exponent) = (significand >> zeros, exponent + zeros as i32);
         let position = (exponent + 300) as usize;
         let (word, bit) = (position / 64, position % 64);
         let mut term = [0u64; 12];
@@ -261,6 +275,16 @@ impl Fixed {
 
     fn is_zero(&self) -> bool {
         self.0.iter().all(|&w| w == 0)
+    }
+
+    /// Rounded to nearest even; +0 for zero.
+    fn to_float32(&self) -> f32 {
+        if self.is_zero() {
+            return 0.0;
+        }
+        let (negative, significand, exponent) = self.leading();
+        let value = Value::Finite { negative, significand, exponent };
+        f32::from_bits(encode(&crate::format::FLOAT32, Conversion::default(), value))
     }
 
     /// Sign, 64 leading bits with what lies below folded into the last, and the exponent of that one.

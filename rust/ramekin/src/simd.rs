@@ -261,27 +261,30 @@ pub(crate) fn fma(a: f32, b: f32, c: f32) -> f32 {
 
 /// The fused multiply-add through float64, for baselines without the instruction.
 ///
-/// The product of two float32 is exact in float64. The sum is not, so it is rounded to odd: 53 bits rounded to
-/// odd and then to float32's 24 (or fewer, for subnormals) give the sum rounded once (Boldo and Melquiond,
-/// "Emulation of FMA and correctly rounded sums", 2008).
+/// The product of two float32 is exact in float64. The sum is not, so it is rounded to odd, and then to float32.
 #[cfg(not(any(target_arch = "aarch64", target_feature = "fma")))]
 #[inline(always)]
 pub(crate) fn fma(a: f32, b: f32, c: f32) -> f32 {
-    let product = f64::from(a) * f64::from(b);
-    let c = f64::from(c);
-    let sum = product + c;
+    sum_to_odd(f64::from(a) * f64::from(b), f64::from(c)) as f32
+}
+
+/// The sum, rounded to odd: to float64's 53 bits in such a way that rounding once more, to 51 bits or fewer (to
+/// float32, or to its subnormals), gives the sum rounded once (Boldo and Melquiond, "Emulation of FMA and correctly
+/// rounded sums", 2008). Both terms must be too small for the sum to overflow, or infinite or NaN.
+#[inline(always)]
+pub(crate) fn sum_to_odd(a: f64, b: f64) -> f64 {
+    let sum = a + b;
     // Knuth's TwoSum: `sum + error` is the exact sum. Infinities make the error NaN, for which both
     // comparisons below are false.
-    let part = sum - product;
-    let error = (product - (sum - part)) + (c - part);
+    let part = sum - a;
+    let error = (a - (sum - part)) + (b - part);
     // To odd: the truncated sum with its last bit set. An even inexact sum moves one unit toward the error,
     // up in magnitude where the error has the sum's sign and down where it has the other.
     let bits = sum.to_bits();
     let inexact = u64::from(error > 0.0) | u64::from(error < 0.0);
     let opposite = u64::from((error < 0.0) != (sum < 0.0));
     let even = (bits & 1) ^ 1;
-    let odd = bits.wrapping_add((inexact & even).wrapping_mul(1u64.wrapping_sub(2 * opposite)));
-    f64::from_bits(odd) as f32
+    f64::from_bits(bits.wrapping_add((inexact & even).wrapping_mul(1u64.wrapping_sub(2 * opposite))))
 }
 
 #[cfg(target_arch = "x86_64")]

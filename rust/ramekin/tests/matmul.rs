@@ -1,73 +1,13 @@
 //! Matrix products against the chain of exact fused multiply-adds.
 
+mod operands;
+
+use operands::{Owned, formats, generator, place};
 use proptest::prelude::*;
-use ramekin::convert::decode;
-use ramekin::format::{BFLOAT16, FLOAT16, FLOAT32, NAMED};
+use ramekin::format::{BFLOAT16, FLOAT16, FLOAT32};
 use ramekin::isa::Level;
-use ramekin::matmul::{Codes, Operand, Right, matmul};
+use ramekin::matmul::{Right, matmul};
 use ramekin::{FloatFormat, parallel, reference};
-
-/// Codes that a matrix owns.
-enum Owned {
-    U8(Vec<u8>),
-    U16(Vec<u16>),
-    F32(Vec<f32>),
-}
-
-impl Owned {
-    fn new(format: &FloatFormat, bits: &[u32]) -> Self {
-        match format.bits() {
-            32 => Self::F32(bits.iter().map(|&b| f32::from_bits(b)).collect()),
-            9..=16 => Self::U16(bits.iter().map(|&b| b as u16).collect()),
-            _ => Self::U8(bits.iter().map(|&b| b as u8 & ((1u16 << format.bits()) - 1) as u8).collect()),
-        }
-    }
-
-    fn codes(&self) -> Codes<'_> {
-        match self {
-            Self::U8(codes) => Codes::U8(codes),
-            Self::U16(codes) => Codes::U16(codes),
-            Self::F32(values) => Codes::F32(values),
-        }
-    }
-
-    fn values(&self, format: &FloatFormat) -> Vec<f32> {
-        let level = Level::Portable;
-        match self {
-            Self::U8(codes) => {
-                let mut values = vec![0.0; codes.len()];
-                decode(level, format, codes, &mut values);
-                values
-            }
-            Self::U16(codes) => {
-                let mut values = vec![0.0; codes.len()];
-                decode(level, format, codes, &mut values);
-                values
-            }
-            Self::F32(values) => values.clone(),
-        }
-    }
-}
-
-fn formats() -> impl Strategy<Value = FloatFormat> {
-    let storable: Vec<_> =
-        NAMED.iter().chain([&FLOAT32]).filter(|f| f.bits() <= 16 || f.bits() == 32).cloned().collect();
-    prop::sample::select(storable)
-}
-
-/// Where an element of a matrix of `shape` lies in codes laid out row by row or column by column.
-fn place<'a>(
-    owned: &'a Owned,
-    format: &'a FloatFormat,
-    shape: (usize, usize),
-    by_columns: bool,
-) -> Operand<'a> {
-    if by_columns {
-        Operand::row_major(owned.codes(), format, (shape.1, shape.0)).unwrap().transposed()
-    } else {
-        Operand::row_major(owned.codes(), format, shape).unwrap()
-    }
-}
 
 fn check(
     (fa, fb): (&FloatFormat, &FloatFormat),
@@ -94,13 +34,6 @@ fn check(
                 c.to_bits()
             );
         }
-    }
-}
-
-fn generator(mut state: u64) -> impl FnMut() -> u32 {
-    move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 32) as u32
     }
 }
 

@@ -17,6 +17,7 @@ pub use decode::decode;
 pub(crate) use decode::{DecodePlan, decode_slice};
 pub use encode::encode;
 pub(crate) use plan::fits;
+pub(crate) use round::Grid;
 pub use round::round_to;
 pub use source::{Exact, encode_codes, encode_integers};
 pub(crate) use table::{byte_table, has_byte_table};

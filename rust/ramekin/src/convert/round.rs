@@ -2,10 +2,10 @@
 
 use super::decode::{DecodePlan, decode_one, narrow};
 use super::encode::{encode_one, with_words};
-use super::plan::{EncodePlan, fits, truncates, with_direction, with_shape};
+use super::plan::{EncodePlan, direction, fits, shape, truncates, with_direction, with_shape};
 use super::{CHUNK, Conversion, encode};
 use crate::float::Float;
-use crate::format::FloatFormat;
+use crate::format::{FloatFormat, Zero};
 use crate::isa::{Kernel, Level};
 use crate::random::Words;
 use crate::simd::Simd;
@@ -60,4 +60,28 @@ pub fn round_to<F: Float>(level: Level, format: &FloatFormat, options: Conversio
     with_shape!(format, truncates::<F>(format), plan.limit == plan.nan, SHAPE => with_direction!(options.rounding, DIRECTION => {
         level.run(RoundTo::<F, SHAPE, DIRECTION> { encode: plan, words, decode: back, src, dst });
     }));
+}
+
+/// A format's grid, for kernels that round as they go: of formats with two zeros.
+#[derive(Clone, Copy)]
+pub(crate) struct Grid {
+    encode: EncodePlan<f64>,
+    decode: DecodePlan<f64>,
+}
+
+impl Grid {
+    pub(crate) fn new(format: &FloatFormat) -> Self {
+        assert!(
+            format.zero == Zero::Signed && format.signed && fits::<f64>(format) && !truncates::<f64>(format)
+        );
+        Self { encode: EncodePlan::new(format, Conversion::default()), decode: DecodePlan::new(format) }
+    }
+
+    /// The number of the format nearest to `x`, ties to even; infinity where that overflows.
+    #[inline(always)]
+    pub(crate) fn nearest(&self, x: f64) -> f64 {
+        const SHAPE: u8 = shape::SIGNED_ZERO;
+        let code = encode_one::<f64, SHAPE, { direction::TIES_TO_EVEN }>(&self.encode, x, 0);
+        decode_one::<f64, SHAPE>(&self.decode, code)
+    }
 }

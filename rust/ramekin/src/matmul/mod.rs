@@ -9,7 +9,10 @@
 //! in float32: both operands at their exact values, one rounding to nearest even per term, ascending `k`,
 //! subnormals kept, every NaN written as the canonical quiet NaN. Blocking, threads and instruction sets do not
 //! show: between blocks of `k` the running value rests in the result, which is float32 too.
+//!
+//! That is [`matmul`](fn@matmul). [`matmul_accumulated`] adds the same terms up in other accumulators ([`Accumulator`]).
 
+mod accumulate;
 mod block;
 mod driver;
 mod kernel;
@@ -23,12 +26,15 @@ mod roofline;
 mod scratch;
 mod stack;
 mod strip;
+mod tensor_core;
 mod tile;
 mod vector;
 
 pub use driver::{matmul, matmul_batch};
+pub use accumulate::{AccumulateError, Accumulator, matmul_accumulated};
 pub use operand::{Codes, Operand, OperandError};
 pub use packed::PackedMatrix;
 pub use right::{Right, Rights};
 pub use roofline::{Roofline, roofline};
 pub use stack::Stack;
+pub use tensor_core::{TensorCore, TensorCoreError};

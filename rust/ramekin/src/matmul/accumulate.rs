@@ -1,0 +1,287 @@
+//! Matrix products in accumulators other than float32's chain.
+
+mod chain;
+mod exact;
+mod fused;
+mod promoted;
+mod rectangle;
+mod superaccumulator;
+
+use std::fmt;
+use std::num::NonZeroUsize;
+
+use self::chain::{Float64, Rounded};
+use self::exact::Exact;
+use self::fused::Fused;
+use self::promoted::{Partial, Promoted};
+pub(super) use self::rectangle::DEPTH;
+use self::rectangle::{Rule, WIDTH, product};
+use super::driver::{Right, matmul, spans};
+use super::operand::Operand;
+use super::tensor_core::TensorCore;
+use crate::format::{BFLOAT16, FLOAT16, FLOAT32, FloatFormat};
+use crate::isa::{Kernel, Level};
+use crate::parallel::{self, ThreadsError};
+use crate::simd::{CANONICAL_NAN, Simd};
+
+/// What the terms `a[k] b[k]` of an element are added up in. Operands are taken at their exact values; the result is
+/// float32 and its NaN the canonical one.
+///
+/// With a *chunk* of `n`, the sum starts anew every `n` terms, and the partial sums are added up in ascending order,
+/// from +0: `total = +0;  for each partial sum: total = total + partial`, rounded to nearest even in the precision
+/// that each accumulator names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Accumulator {
+    /// `c = +0;  for k: c = fma(a[k], b[k], c)` in float32, to nearest even: what [`matmul`](fn@matmul) does. Partial
+    /// sums are added in float32.
+    Float32,
+    /// `c = +0;  for k: c = fma(a[k], b[k], c)` in float64 (in which the products are exact), to nearest even, and
+    /// rounded to float32 at the end. Partial sums are added in float64, and their total rounded at the end.
+    Float64,
+    /// The exact sum of the exact products, rounded once to float32, to nearest even: independent of any order. A sum
+    /// that is zero is +0. It is NaN if a product is (a NaN operand, or zero times infinity) or if infinities of both
+    /// signs are among the products, else infinite if one of them is. No chunk: it would not change the sum.
+    Exact,
+    /// `c = +0;  for k: c = a[k] b[k] + c`, rounded once to float16, to nearest even: overflow gives infinity,
+    /// subnormals are kept. Partial sums are added in float32 (promotion, as in DeepSeek-V3, section 3.3.2).
+    Float16,
+    /// The same in bfloat16.
+    Bfloat16,
+    /// A model of a GPU's tensor cores. Partial sums are added in float32, to nearest even (DeepSeek-V3, section
+    /// 3.3.2, takes a chunk of 128).
+    TensorCore(TensorCore),
+}
+
+/// Why a product cannot be had in an accumulator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccumulateError {
+    /// An exact sum has no partial sums to round.
+    ChunkOfExact,
+    /// Tensor cores take formats of up to 16 bits.
+    WideOperand,
+    /// The thread pool's setting is wrong.
+    Threads(ThreadsError),
+}
+
+impl fmt::Display for AccumulateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ChunkOfExact => f.write_str("an exact sum has no chunks; accepted: no chunk"),
+            Self::WideOperand => {
+                f.write_str("tensor cores do not take float32 operands; accepted: formats of up to 16 bits")
+            }
+            Self::Threads(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AccumulateError {}
+
+impl From<ThreadsError> for AccumulateError {
+    fn from(error: ThreadsError) -> Self {
+        Self::Threads(error)
+    }
+}
+
+/// Below so many terms, waking another thread costs more than it saves.
+const PARALLEL_WORK: usize = 1 << 17;
+
+/// `c = a b`, added up as `accumulator` says, with partial sums of `chunk` terms if it is given. `c` is row-major.
+/// A sum of no terms is +0.
+///
+/// Threads, blocks and instruction sets do not show. Extra memory: a few megabytes for each thread.
+///
+/// # Errors
+///
+/// If a chunk is given for [`Accumulator::Exact`], a float32 operand for [`Accumulator::TensorCore`], or the thread
+/// pool's setting is wrong.
+///
+/// # Panics
+///
+/// If the shapes do not fit or the CPU lacks `level`.
+pub fn matmul_accumulated(
+    level: Level,
+    accumulator: &Accumulator,
+    chunk: Option<NonZeroUsize>,
+    a: &Operand<'_>,
+    b: &Operand<'_>,
+    c: &mut [f32],
+) -> Result<(), AccumulateError> {
+    let ((m, k), (depth, n)) = (a.shape(), b.shape());
+    assert_eq!(k, depth, "the inner dimensions differ");
+    assert_eq!(c.len(), m * n, "the result has another size");
+    match accumulator {
+        Accumulator::Exact if chunk.is_some() => return Err(AccumulateError::ChunkOfExact),
+        Accumulator::TensorCore(_) if *a.format == FLOAT32 || *b.format == FLOAT32 => {
+            return Err(AccumulateError::WideOperand);
+        }
+        Accumulator::Float32 => return Ok(float32(level, chunk, a, b, c)?),
+        Accumulator::Exact if fits_float32(a.format, b.format, k) => {
+            return Ok(matmul(level, a, Right::Operand(b), c)?);
+        }
+        _ => {}
+    }
+    if n < WIDTH / 2 && m > n {
+        // Few columns fill no vector: rows and columns change places, which no accumulator tells.
+        let mut turned = vec![0.0; m * n];
+        matmul_accumulated(level, accumulator, chunk, &b.transposed(), &a.transposed(), &mut turned)?;
+        for (i, x) in c.iter_mut().enumerate() {
+            *x = turned[i % n * m + i / n];
+        }
+        return Ok(());
+    }
+    let call = Call { level, chunk, a, b, c };
+    match accumulator {
+        Accumulator::Float32 => unreachable!("done above"),
+        Accumulator::Float64 => call.chunked(Float64)?,
+        Accumulator::Exact if fits_float64(a.format, b.format, k) => call.whole(&Float64)?,
+        Accumulator::Exact => call.whole(&Exact::new(a.format, b.format))?,
+        Accumulator::Float16 => call.chunked(Rounded::new(&FLOAT16))?,
+        Accumulator::Bfloat16 => call.chunked(Rounded::new(&BFLOAT16))?,
+        Accumulator::TensorCore(model) => call.chunked(Fused::new(model, a.format, b.format))?,
+    }
+    Ok(())
+}
+
+/// A product to be made.
+struct Call<'a> {
+    level: Level,
+    chunk: Option<NonZeroUsize>,
+    a: &'a Operand<'a>,
+    b: &'a Operand<'a>,
+    c: &'a mut [f32],
+}
+
+impl Call<'_> {
+    fn chunked<R: Partial>(self, rule: R) -> Result<(), ThreadsError> {
+        match self.chunk {
+            Some(chunk) => self.whole(&Promoted { rule, chunk: chunk.get() }),
+            None => self.whole(&rule),
+        }
+    }
+
+    fn whole<R: Rule>(self, rule: &R) -> Result<(), ThreadsError> {
+        let Self { level, a, b, c, .. } = self;
+        let ((m, k), (_, n)) = (a.shape(), b.shape());
+        let threads =
+            if m.saturating_mul(n).saturating_mul(k) < PARALLEL_WORK { 1 } else { parallel::threads()? };
+        if threads == 1 {
+            product(level, rule, a, b, c, 1);
+            Ok(())
+        } else {
+            parallel::install(|| product(level, rule, a, b, c, threads))
+        }
+    }
+}
+
+/// Elements of the partial sums of float32's chains that are held at a time.
+const PART: usize = 1 << 18;
+
+/// Chains of float32, by the engine for those.
+fn float32(
+    level: Level,
+    chunk: Option<NonZeroUsize>,
+    a: &Operand<'_>,
+    b: &Operand<'_>,
+    c: &mut [f32],
+) -> Result<(), ThreadsError> {
+    let Some(chunk) = chunk else { return matmul(level, a, Right::Operand(b), c) };
+    let ((m, k), (_, n)) = (a.shape(), b.shape());
+    c.fill(0.0);
+    if n == 0 {
+        return Ok(());
+    }
+    let (a, b) = (a.transposed(), b.transposed());
+    let most = (PART / n).max(192);
+    let mut part = vec![0.0; most.min(m) * n];
+    for (rows, c) in spans(m, most).zip(c.chunks_mut(most * n)) {
+        let a = a.columns(rows).transposed();
+        let part = &mut part[..c.len()];
+        for terms in spans(k, chunk.get()) {
+            let b = b.columns(terms.clone()).transposed();
+            matmul(level, &a.columns(terms), Right::Operand(&b), part)?;
+            parallel::zip_chunks(part, c, |_, part, total| level.run(Add { part, total }))?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds partial sums to totals.
+struct Add<'a> {
+    part: &'a [f32],
+    total: &'a mut [f32],
+}
+
+impl Kernel for Add<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (total, part) in self.total.iter_mut().zip(self.part) {
+            *total = canonical(*total + part);
+        }
+    }
+}
+
+/// The number itself, or the canonical NaN.
+#[inline(always)]
+fn canonical(x: f32) -> f32 {
+    if x.is_nan() { f32::from_bits(CANONICAL_NAN) } else { x }
+}
+
+/// The exponent of the smallest number that is not subnormal.
+fn lowest_exponent(format: &FloatFormat) -> i32 {
+    // The one without a zero has a number more.
+    format.min_exponent() - i32::from(format.zero == crate::format::Zero::None)
+}
+
+/// The exponent of the unit in the last place of the smallest numbers: all others are multiples of it.
+fn unit_exponent(format: &FloatFormat) -> i32 {
+    lowest_exponent(format) - format.mantissa_bits as i32
+}
+
+/// No sum of `k` products is larger than this many units, unless one of the products is infinite: exact up to 2^53,
+/// and no less than 2^53 above.
+fn most_units(a: &FloatFormat, b: &FloatFormat, k: usize) -> f64 {
+    let units = |format: &FloatFormat| {
+        // Twice a power of two bounds the largest number.
+        let exponent = format.max_exponent() + 1 - unit_exponent(format);
+        f64::from_bits(((exponent + 1023) as u64) << 52)
+    };
+    units(a) * units(b) * k as f64
+}
+
+/// Whether every partial sum is a float64, so that a chain of it is exact.
+fn fits_float64(a: &FloatFormat, b: &FloatFormat, k: usize) -> bool {
+    most_units(a, b, k) < (1u64 << 53) as f64
+}
+
+/// Whether every partial sum is a float32.
+fn fits_float32(a: &FloatFormat, b: &FloatFormat, k: usize) -> bool {
+    let unit = unit_exponent(a) + unit_exponent(b);
+    most_units(a, b, k) < (1u64 << 24) as f64 && (-149..=127 - 24).contains(&unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_that_fit_are_known_by_their_formats() {
+        let format = |name| FloatFormat::named(name).unwrap();
+        let [e2m1, e4m3, e5m2, bfloat16] =
+            ["float4_e2m1fn", "float8_e4m3fn", "float8_e5m2", "bfloat16"].map(format);
+        // Numbers below 8, in halves: products below 2^8 units.
+        assert!(fits_float32(e2m1, e2m1, (1 << 16) - 1) && !fits_float32(e2m1, e2m1, 1 << 16));
+        // Below 2^9, in units of 2^-9.
+        assert!(fits_float64(e4m3, e4m3, (1 << 17) - 1) && !fits_float64(e4m3, e4m3, 1 << 17));
+        assert!(!fits_float32(e4m3, e4m3, 1));
+        assert!(!fits_float64(e5m2, e5m2, 1) && fits_float64(e5m2, e2m1, 1 << 10));
+        assert!(!fits_float64(bfloat16, bfloat16, 1) && !fits_float64(&FLOAT32, &FLOAT32, 1));
+        // The format without a zero: 2^-127 to 2^127.
+        let e8m0 = format("float8_e8m0fnu");
+        assert_eq!((lowest_exponent(e8m0), unit_exponent(e8m0)), (-127, -127));
+        // Its units are too small for float32 however short the sum.
+        assert!(!fits_float32(e8m0, e2m1, 1));
+    }
+}

@@ -19,7 +19,8 @@ use self::rectangle::{Rule, WIDTH, product};
 use super::driver::{Right, matmul, spans};
 use super::operand::Operand;
 use super::tensor_core::TensorCore;
-use crate::format::{BFLOAT16, FLOAT16, FLOAT32, FloatFormat};
+use crate::float::Float;
+use crate::format::{BFLOAT16, FLOAT16, FLOAT32, FloatFormat, Zero};
 use crate::isa::{Kernel, Level};
 use crate::parallel::{self, ThreadsError};
 use crate::simd::{CANONICAL_NAN, Simd};
@@ -89,7 +90,8 @@ const PARALLEL_WORK: usize = 1 << 17;
 /// `c = a b`, added up as `accumulator` says, with partial sums of `chunk` terms if it is given. `c` is row-major.
 /// A sum of no terms is +0.
 ///
-/// Threads, blocks and instruction sets do not show. Extra memory: a few megabytes for each thread.
+/// Threads, blocks and instruction sets do not show. Extra memory is at most a megabyte for each thread, and, for some
+/// shapes, the size of the result.
 ///
 /// # Errors
 ///
@@ -232,7 +234,7 @@ fn canonical(x: f32) -> f32 {
 /// The exponent of the smallest number that is not subnormal.
 fn lowest_exponent(format: &FloatFormat) -> i32 {
     // The one without a zero has a number more.
-    format.min_exponent() - i32::from(format.zero == crate::format::Zero::None)
+    format.min_exponent() - i32::from(format.zero == Zero::None)
 }
 
 /// The exponent of the unit in the last place of the smallest numbers: all others are multiples of it.
@@ -245,8 +247,7 @@ fn unit_exponent(format: &FloatFormat) -> i32 {
 fn most_units(a: &FloatFormat, b: &FloatFormat, k: usize) -> f64 {
     let units = |format: &FloatFormat| {
         // Twice a power of two bounds the largest number.
-        let exponent = format.max_exponent() + 1 - unit_exponent(format);
-        f64::from_bits(((exponent + 1023) as u64) << 52)
+        f64::power_of_two(format.max_exponent() + 1 - unit_exponent(format))
     };
     units(a) * units(b) * k as f64
 }

@@ -1,4 +1,5 @@
-//! Matrices for tests.
+//! Matrices for tests, of which each takes what it needs.
+#![allow(dead_code)]
 
 use proptest::prelude::*;
 use ramekin::FloatFormat;

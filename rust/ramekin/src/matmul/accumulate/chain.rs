@@ -103,18 +103,19 @@ impl Rule for Rounded {
     #[inline(always)]
     fn extend<S: Simd, const R: usize>(&self, _: S, terms: Terms<'_, R>, sums: &mut [[f64; WIDTH]; R]) {
         let grid = self.grid;
-        for (sums, a) in sums.iter_mut().zip(terms.a) {
-            let mut chains = *sums;
-            for (line, &a) in terms.b.iter().zip(a) {
-                let b = values(line);
-                let a = f64::from(f32::from_bits(a));
+        let mut chains = *sums;
+        for (k, line) in terms.b.iter().enumerate() {
+            let b = values(line);
+            // Rows in turn: each step of a chain takes long, but other chains need not wait for it.
+            for (chains, a) in chains.iter_mut().zip(terms.a) {
+                let a = f64::from(f32::from_bits(a[k]));
                 for (c, b) in chains.iter_mut().zip(b) {
                     // The product is exact.
                     *c = grid.nearest(sum_to_odd(a * b, *c));
                 }
             }
-            *sums = chains;
         }
+        *sums = chains;
     }
 
     fn finish(&self, sums: &[f64; WIDTH]) -> [f32; WIDTH] {

@@ -10,6 +10,7 @@ use super::chain::{multiply_add, values};
 use super::rectangle::{DEPTH, Rule, Terms, WIDTH};
 use super::superaccumulator::Superaccumulator;
 use super::{canonical, lowest_exponent};
+use crate::float::Float;
 use crate::format::FloatFormat;
 use crate::simd::Simd;
 
@@ -115,12 +116,6 @@ impl Exact {
     }
 }
 
-/// `2^exponent`, a normal number.
-#[inline(always)]
-fn power_of_two(exponent: i32) -> f64 {
-    f64::from_bits(((exponent + 1023) as u64) << 52)
-}
-
 /// Adds the terms' products by `BINS` bins, of which the lowest has the unit `2^low`.
 #[inline(always)]
 fn add<S: Simd, const R: usize, const BINS: usize>(
@@ -131,7 +126,7 @@ fn add<S: Simd, const R: usize, const BINS: usize>(
     // Adding and subtracting 1.5 * 2^52 units rounds what is below 2^51 units to a multiple of one.
     let mut rounders = [0.0; BINS];
     for (bin, rounder) in rounders.iter_mut().enumerate() {
-        *rounder = 1.5 * power_of_two(low + BIN * bin as i32 + 52);
+        *rounder = 1.5 * f64::power_of_two(low + BIN * bin as i32 + 52);
     }
     for (sums, a) in sums.iter_mut().zip(terms.a) {
         let mut bins = [[0.0f64; WIDTH]; BINS];
@@ -164,7 +159,7 @@ fn add<S: Simd, const R: usize, const BINS: usize>(
             for (sum, &part) in sums.iter_mut().zip(parts) {
                 if part.is_finite() {
                     if part != 0.0 {
-                        sum.add((part * power_of_two(-exponent)) as i64, exponent);
+                        sum.add((part * f64::power_of_two(-exponent)) as i64, exponent);
                     }
                 } else if bin == BINS - 1 {
                     // The top bin's sum is what IEEE 754 makes of infinities and NaN; they leave NaN in the others.

@@ -21,6 +21,8 @@ impl Fused {
     }
 }
 
+// Nothing here overflows; operations that wrap are not checked for it in any build, and so vectorise in all.
+
 /// What zeros have for an exponent: sums with it stay below [`FLOOR`].
 const NONE: i32 = -1000;
 
@@ -30,7 +32,7 @@ const FLOOR: i32 = -133;
 /// The exponent of a float32, of which `lowest` is the smallest.
 #[inline(always)]
 fn exponent(bits: u32, lowest: i32) -> i32 {
-    let exponent = ((bits >> 23 & 0xff) as i32 - 127).max(lowest);
+    let exponent = ((bits >> 23 & 0xff) as i32).wrapping_sub(127).max(lowest);
     if bits << 1 == 0 { NONE } else { exponent }
 }
 
@@ -38,8 +40,8 @@ fn exponent(bits: u32, lowest: i32) -> i32 {
 #[inline(always)]
 fn truncate(x: f64, unit: i64) -> f64 {
     let bits = x.to_bits();
-    let below = unit - (bits >> 52 & 0x7ff) as i64;
-    let kept = if below > 52 { 1 << 63 } else { u64::MAX << below.max(0) };
+    let below = unit.wrapping_sub((bits >> 52 & 0x7ff) as i64);
+    let kept = if below > 52 { 1 << 63 } else { u64::MAX.wrapping_shl(below.max(0) as u32) };
     f64::from_bits(bits & kept)
 }
 
@@ -54,7 +56,7 @@ impl Fused {
         for (&a, b) in a.iter().zip(b) {
             let exponent_a = exponent(a, self.lowest.0);
             for (largest, &b) in largest.iter_mut().zip(b) {
-                *largest = (*largest).max(exponent_a + exponent(b, self.lowest.1));
+                *largest = (*largest).max(exponent_a.wrapping_add(exponent(b, self.lowest.1)));
             }
         }
         let mut units = [0; WIDTH];

@@ -1,5 +1,7 @@
 //! A fixed-point number that holds any sum of products of float32 exactly.
 
+use crate::float::Float;
+
 /// 64-bit words.
 const WORDS: usize = 10;
 
@@ -66,7 +68,7 @@ impl Superaccumulator {
         let lost = leading & ((1 << shift) - 1) != 0 || below;
         let significand = (leading >> shift) as u64 | u64::from(lost);
         let exponent = LAST + 64 * (top as i32 - 1) + shift as i32;
-        let magnitude = significand as f64 * f64::from_bits(((exponent + 1023) as u64) << 52);
+        let magnitude = significand as f64 * f64::power_of_two(exponent);
         if negative { -magnitude } else { magnitude }
     }
 }
@@ -85,7 +87,7 @@ mod tests {
 
     #[test]
     fn carries_and_borrows_cross_words() {
-        let power = |e: i32| f64::from_bits(((e + 1023) as u64) << 52);
+        let power = f64::power_of_two;
         assert_eq!(sum(&[]).to_bits(), 0);
         assert_eq!(sum(&[(1, -298)]), power(-298));
         assert_eq!(sum(&[(-1, -298)]), -power(-298));

@@ -7,6 +7,9 @@ use crate::convert::Grid;
 use crate::format::FloatFormat;
 use crate::simd::{Simd, sum_to_odd};
 
+/// Terms whose elements of A are widened at a time.
+const PIECE: usize = 64;
+
 /// Fused multiply-adds in float64.
 pub(super) struct Float64;
 
@@ -34,6 +37,25 @@ fn narrow(sums: &[f64; WIDTH]) -> [f32; WIDTH] {
     sums.map(|x| canonical(x as f32))
 }
 
+/// The chains after the terms of a piece.
+#[inline(always)]
+fn continued<S: Simd, const R: usize>(
+    a: &[[f64; PIECE]; R],
+    b: &[[u32; WIDTH]],
+    mut chains: [[f64; WIDTH]; R],
+) -> [[f64; WIDTH]; R] {
+    for (k, line) in b.iter().enumerate().take(PIECE) {
+        let b = values(line);
+        for (chains, a) in chains.iter_mut().zip(a) {
+            let a = a[k];
+            for (c, b) in chains.iter_mut().zip(b) {
+                *c = multiply_add::<S>(a, b, *c);
+            }
+        }
+    }
+    chains
+}
+
 impl Rule for Float64 {
     type Sums = [f64; WIDTH];
     const RECTANGLE: (usize, usize) = (96, 256);
@@ -44,17 +66,17 @@ impl Rule for Float64 {
 
     #[inline(always)]
     fn extend<S: Simd, const R: usize>(&self, _: S, terms: Terms<'_, R>, sums: &mut [[f64; WIDTH]; R]) {
-        let mut chains = *sums;
-        for (k, line) in terms.b.iter().enumerate() {
-            let b = values(line);
-            for (chains, a) in chains.iter_mut().zip(terms.a) {
-                let a = f64::from(f32::from_bits(a[k]));
-                for (c, b) in chains.iter_mut().zip(b) {
-                    *c = multiply_add::<S>(a, b, *c);
+        // Elements of A are widened together, and loaded into all lanes from there: one by one, that would take the
+        // execution units that multiply.
+        let mut a = [[0.0; PIECE]; R];
+        for (i, b) in terms.b.chunks(PIECE).enumerate() {
+            for (to, row) in a.iter_mut().zip(terms.a) {
+                for (to, &bits) in to.iter_mut().zip(&row[i * PIECE..]) {
+                    *to = f64::from(f32::from_bits(bits));
                 }
             }
+            *sums = continued::<S, R>(&a, b, *sums);
         }
-        *sums = chains;
     }
 
     fn finish(&self, sums: &[f64; WIDTH]) -> [f32; WIDTH] {

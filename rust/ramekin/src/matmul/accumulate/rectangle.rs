@@ -216,9 +216,9 @@ impl<R: Rule> Kernel for Extend<'_, R> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        // As many rows as keep their sums in registers, in float64.
+        // As many rows as keep their sums in registers, in float64; not 8, or the compiler makes vectors of rows.
         match S::LANES {
-            16 => self.panels::<S, 8>(simd),
+            16 => self.panels::<S, 6>(simd),
             8 => self.panels::<S, 2>(simd),
             _ => self.panels::<S, 1>(simd),
         }
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(blocks(32, 128, 300), [256, 300]);
         assert_eq!(blocks(32, 300, 600), [256, 300, 556, 600]);
         assert_eq!(blocks(256, 1, 300), [256, 300]);
-        assert_eq!(blocks(3, 255, 256), [255, 256]);
+        assert_eq!(blocks(3, 255, 600), [255, 510, 600]);
         assert_eq!(blocks(1, usize::MAX - 1, 5), [5]);
     }
 }

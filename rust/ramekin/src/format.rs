@@ -204,6 +204,15 @@ impl FloatFormat {
         NAMED.iter().chain([&FLOAT32]).find(|f| f.name == name)
     }
 
+    /// Whether the codes mean the same as the other's, whatever the two are called.
+    #[inline]
+    pub(crate) fn same_numbers(&self, other: &Self) -> bool {
+        let numbers = |f: &Self| {
+            (f.exponent_bits, f.mantissa_bits, f.bias, f.signed, f.has_infinity, f.high_nans, f.zero)
+        };
+        numbers(self) == numbers(other)
+    }
+
     /// Width of a code.
     #[must_use]
     pub const fn bits(&self) -> u32 {

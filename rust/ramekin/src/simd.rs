@@ -75,7 +75,15 @@ pub(crate) trait Simd: Copy + Send + Sync {
     ///
     /// `src` must be valid for reading `LANES` words; no alignment is asked.
     unsafe fn float16_words(self, src: *const u32) -> [Self::F32; 2];
+    /// The same for bfloat16.
+    ///
+    /// # Safety
+    ///
+    /// `src` must be valid for reading `LANES` words; no alignment is asked.
+    unsafe fn bfloat16_words(self, src: *const u32) -> [Self::F32; 2];
     fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// Adds the upper half of the lanes to the lower, and so on until there is one.
+    fn fold(self, value: Self::F32) -> f32;
     /// # Safety
     ///
     /// `src` must be valid for reading `LANES` floats; no alignment is asked.
@@ -215,8 +223,18 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn bfloat16_words(self, _: *const u32) -> [Self::F32; 2] {
+        unreachable!("no instruction for float16")
+    }
+
+    #[inline(always)]
     fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32 {
         std::array::from_fn(|i| a[i] * b[i])
+    }
+
+    #[inline(always)]
+    fn fold(self, [a, b, c, d]: Self::F32) -> f32 {
+        (a + c) + (b + d)
     }
 
     const HAS_PAIRS: bool = false;
@@ -304,9 +322,11 @@ mod x86 {
          |$half:ident| $float16_values:expr, |$upper:ident| $bfloat16_values:expr,
          |$bytes:ident, $left:ident, $right:ident, $mask:ident| $widened_values:expr,
          |$words:ident| $float16_words:expr,
+         |$split:ident| $bfloat16_words:expr,
          tables: $has_tables:literal, |$codes:ident, $table:ident, $places:ident| $table_values:expr,
          pairs: $has_pairs:literal, |$a:ident, $b:ident, $c:ident| $pairs:expr,
          |$x:ident, $nan:ident| $canonical:expr,
+         |$lanes_of:ident| $fold:expr,
          |$src:ident, $read:ident| $load_first:expr,
          |$dst:ident, $written:ident, $value:ident| $store_first:expr) => {
             $(#[$doc])*
@@ -424,9 +444,21 @@ mod x86 {
                 }
 
                 #[inline(always)]
+                unsafe fn bfloat16_words(self, $split: *const u32) -> [$vector; 2] {
+                    // SAFETY: the token vouches for the instructions, the caller for the memory.
+                    unsafe { $bfloat16_words }
+                }
+
+                #[inline(always)]
                 fn mul(self, a: $vector, b: $vector) -> $vector {
                     // SAFETY: the token vouches for the instructions.
                     unsafe { $mul(a, b) }
+                }
+
+                #[inline(always)]
+                fn fold(self, $lanes_of: $vector) -> f32 {
+                    // SAFETY: the token vouches for the instructions.
+                    unsafe { $fold }
                 }
 
                 #[inline(always)]
@@ -469,6 +501,21 @@ mod x86 {
                 }
             }
         };
+    }
+
+    /// Adds the upper half of the lanes to the lower, and so on.
+    ///
+    /// # Safety
+    ///
+    /// The CPU must have AVX, and the calling function enable it.
+    #[inline(always)]
+    unsafe fn fold_8(x: __m256) -> f32 {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
     }
 
     /// Ones in the first `n` of eight lanes.
@@ -526,9 +573,15 @@ mod x86 {
                 _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(both)),
             ]
         },
+        |words| {
+            let words = _mm256_loadu_si256(words.cast());
+            let upper = _mm256_and_si256(words, _mm256_set1_epi32(0xffff_0000_u32 as i32));
+            [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)), _mm256_castsi256_ps(upper)]
+        },
         tables: false, |_codes, _table, _places| unreachable!("no instruction for tables"),
         pairs: false, |_a, _b, _c| unreachable!("no instruction for pairs"),
         |x, nan| _mm256_blendv_ps(x, nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x)),
+        |x| fold_8(x),
         |src, n| _mm256_maskload_ps(src, first_8(n)),
         |dst, n, x| _mm256_maskstore_ps(dst, first_8(n), x)
     );
@@ -567,9 +620,15 @@ mod x86 {
                         _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(words))),
                     ]
                 },
+                |words| {
+                    let words = _mm512_loadu_si512(words.cast());
+                    let upper = _mm512_and_si512(words, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+                    [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)), _mm512_castsi512_ps(upper)]
+                },
                 tables: $has_tables, |$codes, $table, $places| $table_values,
                 pairs: $has_pairs, |$a, $b, $c| $pairs,
                 |x, nan| _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x), nan),
+                |x| fold_8(_mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x))),
                 |src, n| _mm512_maskz_loadu_ps(first_16(n), src),
                 |dst, n, x| _mm512_mask_storeu_ps(dst, first_16(n), x)
             );

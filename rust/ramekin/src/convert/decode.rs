@@ -2,7 +2,7 @@
 
 use super::CHUNK;
 use super::plan::{fits, shape, truncates, with_shape};
-use super::table::{Looked, SMALLEST, has_byte_table};
+use super::table::decode_by_table;
 use crate::float::{Bits, Code, Float};
 use crate::format::{FLOAT16, FloatFormat};
 use crate::isa::{Kernel, Level};
@@ -137,11 +137,8 @@ impl Kernel for Halves<'_> {
 /// Takes the short ways to float32 where they apply, and tells how many codes it took.
 fn by_instructions<F: Float, C: Code>(level: Level, format: &FloatFormat, src: &[C], dst: &mut [F]) -> usize {
     let Some(dst) = F::as_f32_mut(dst) else { return 0 };
-    if let Some(src) = C::of_u8(src)
-        && src.len() >= SMALLEST
-        && has_byte_table(format)
-    {
-        level.run(Looked { format, src, dst })
+    if let Some(src) = C::of_u8(src) {
+        decode_by_table(level, format, src, dst)
     } else if let Some(src) = C::of_u16(src)
         && *format == FLOAT16
     {

@@ -20,7 +20,7 @@ pub(crate) use plan::fits;
 pub(crate) use round::Grid;
 pub use round::round_to;
 pub use source::{Exact, encode_codes, encode_integers};
-pub(crate) use table::{byte_table, has_byte_table};
+pub(crate) use table::named_byte_table;
 
 pub use crate::float::{Code, Float};
 use crate::random::Words;

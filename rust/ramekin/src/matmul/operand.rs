@@ -30,11 +30,11 @@ impl Codes<'_> {
 /// A matrix: element `(i, j)` is at `offset + i * strides.0 + j * strides.1` of its codes.
 #[derive(Clone, Copy, Debug)]
 pub struct Operand<'a> {
-    pub(super) codes: Codes<'a>,
-    pub(super) format: &'a FloatFormat,
-    pub(super) shape: (usize, usize),
-    pub(super) strides: (isize, isize),
-    pub(super) offset: usize,
+    pub(crate) codes: Codes<'a>,
+    pub(crate) format: &'a FloatFormat,
+    pub(crate) shape: (usize, usize),
+    pub(crate) strides: (isize, isize),
+    pub(crate) offset: usize,
 }
 
 /// Why codes are no matrix.
@@ -119,12 +119,12 @@ impl<'a> Operand<'a> {
 
     /// Where an element is in the codes.
     #[inline(always)]
-    pub(super) fn at(&self, row: usize, column: usize) -> isize {
+    pub(crate) fn at(&self, row: usize, column: usize) -> isize {
         self.offset as isize + row as isize * self.strides.0 + column as isize * self.strides.1
     }
 
     /// Some of the columns.
-    pub(super) fn columns(self, columns: Range<usize>) -> Self {
+    pub(crate) fn columns(self, columns: Range<usize>) -> Self {
         debug_assert!(columns.end <= self.shape.1);
         // The first of no columns may lie anywhere.
         Self { shape: (self.shape.0, columns.len()), offset: self.at(0, columns.start) as usize, ..self }

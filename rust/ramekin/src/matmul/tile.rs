@@ -239,7 +239,7 @@ fn bfloat16_lines<T: Decoded>(from: &[u16], place: Place, tile: &mut Tile<T>) {
 /// float16 codes of their values but for a power of two: subnormals too, since both count units below the smallest
 /// normal number.
 #[derive(Clone, Copy)]
-pub(super) struct ByHalf {
+pub(crate) struct ByHalf {
     pub widening: Widening,
     /// What a code's value is in units of the float16's.
     pub scale: f32,

@@ -3,10 +3,9 @@
 use rayon::prelude::*;
 
 use super::operand::{Codes, Operand};
-use super::strip::{Bfloat16s, Bytes, Float16s, Floats, Looked, Source, Words, along, strip};
+use super::source::{Bfloat16s, Bytes, Float16s, Floats, Looked, Source, Way, Words};
+use super::strip::{along, strip};
 use super::tile::{ByHalf, LINES, Place, RUN, Reader, Tile};
-use crate::convert::{byte_table, has_byte_table};
-use crate::format::{BFLOAT16, FLOAT16, FLOAT32, FloatFormat};
 use crate::isa::{Kernel, Level};
 use crate::simd::{Simd, prefetch, transpose_bytes};
 
@@ -76,11 +75,11 @@ impl Kernel for Rows<'_> {
             (Codes::U16(codes), Way::Float16s) if w.strides.0 == 1 => m.along_rows(Float16s, codes, c),
             (Codes::U16(codes), Way::Bfloat16s) if w.strides.1 == 1 => m.along_depth(Bfloat16s, codes, c),
             (Codes::U16(codes), Way::Bfloat16s) if w.strides.0 == 1 => m.along_rows(Bfloat16s, codes, c),
-            (Codes::U8(codes), Way::Looked) if w.strides.1 == 1 => {
-                m.along_depth(Looked(&byte_table(w.format)), codes, c);
+            (Codes::U8(codes), Way::Looked(table)) if w.strides.1 == 1 => {
+                m.along_depth(Looked(table), codes, c);
             }
-            (Codes::U8(codes), Way::Looked) if w.strides.0 == 1 => {
-                m.along_rows(Looked(&byte_table(w.format)), codes, c);
+            (Codes::U8(codes), Way::Looked(table)) if w.strides.0 == 1 => {
+                m.along_rows(Looked(table), codes, c);
             }
             (Codes::U8(codes), Way::Bytes(way)) if way.moves(x) && w.strides.1 == 1 => {
                 m.bytes_along_depth(way, codes, c);
@@ -92,37 +91,6 @@ impl Kernel for Rows<'_> {
         }
         for c in c {
             *c = if c.is_nan() { f32::from_bits(crate::simd::CANONICAL_NAN) } else { *c };
-        }
-    }
-}
-
-/// How the codes of a format come to registers.
-#[derive(Clone, Copy)]
-enum Way {
-    Floats,
-    Float16s,
-    Bfloat16s,
-    Bytes(ByHalf),
-    Looked,
-    /// Only through a tile.
-    Tile,
-}
-
-impl Way {
-    #[inline(always)]
-    fn new<S: Simd>(format: &FloatFormat) -> Self {
-        if *format == FLOAT32 {
-            Self::Floats
-        } else if !S::HAS_FLOAT16 {
-            Self::Tile
-        } else if *format == FLOAT16 {
-            Self::Float16s
-        } else if *format == BFLOAT16 {
-            Self::Bfloat16s
-        } else if S::HAS_TABLES && has_byte_table(format) {
-            Self::Looked
-        } else {
-            ByHalf::new(format).map_or(Self::Tile, Self::Bytes)
         }
     }
 }

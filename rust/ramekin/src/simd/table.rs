@@ -14,32 +14,53 @@ pub(crate) struct ByteTable {
     low: [u8; HALF],
     /// The two bytes of the value of code 128.
     first_negative: u16,
-    /// What of a code is the sign of its value.
-    sign: u8,
+    way: Search,
+}
+
+/// How a code is looked up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Search {
+    /// Formats of up to 6 bits: among the first sixty-four.
+    Few,
+    /// Formats of 7 bits: among all.
+    All,
+    /// Formats of 8 bits: without the top bit, which is the sign.
+    Signed,
+    /// The same, but code 128 is not negative zero.
+    SignedButFirst,
 }
 
 impl ByteTable {
     /// From the values of the codes 0 to 128 of a signed format of `bits`.
     pub fn new(bits: u32, values: &[f32; HALF + 1]) -> Self {
-        debug_assert!(bits <= 8);
         let upper = values.map(|value| {
             debug_assert!(value.to_bits() & 0xffff == 0);
             (value.to_bits() >> 16) as u16
         });
+        let first_negative = upper[HALF];
         Self {
             high: std::array::from_fn(|i| (upper[i] >> 8) as u8),
             low: std::array::from_fn(|i| upper[i] as u8),
-            first_negative: upper[HALF],
-            sign: if bits == 8 { 0x80 } else { 0 },
+            first_negative,
+            way: match bits {
+                0..=6 => Search::Few,
+                7 => Search::All,
+                8 if first_negative == upper[0] | 0x8000 => Search::Signed,
+                8 => Search::SignedButFirst,
+                _ => unreachable!("codes of more than a byte"),
+            },
         }
     }
 }
 
-/// Where the bytes of the numbers of four vectors lie in the low bytes of all followed by the high ones; the lower
-/// two bytes of a number are masked.
+/// Which code goes where among sixty-four before they are looked up, so that their numbers come out in some order.
+///
+/// The two bytes of each number meet when bytes of the low and of the high ones are interleaved, eight of every
+/// sixteen at a time; then each word of two numbers comes apart. So the first of four vectors has the codes of even
+/// place in the first half of every sixteen, the second those of odd place, and the others those of the second half.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub(crate) struct Places([[u8; CODES]; 4]);
+pub(crate) struct Places([u8; CODES]);
 
 impl Places {
     /// Lane `l` of vector `v` is that of code `16 v + l`.
@@ -48,14 +69,13 @@ impl Places {
     pub const WORDS: Self = Self::new(1, 4);
 
     const fn new(by_vector: usize, by_lane: usize) -> Self {
-        let mut places = [[0; CODES]; 4];
-        let mut i = 0;
-        while i < CODES {
-            let (vector, lane) = (i / 16, i % 16);
-            let code = vector * by_vector + lane * by_lane;
-            places[vector][lane * 4 + 2] = code as u8;
-            places[vector][lane * 4 + 3] = (CODES + code) as u8;
-            i += 1;
+        let mut places = [0; CODES];
+        let mut place = 0;
+        while place < CODES {
+            let vector = place % 16 / 8 * 2 + place % 2;
+            let lane = place / 16 * 4 + place % 8 / 2;
+            places[place] = (vector * by_vector + lane * by_lane) as u8;
+            place += 1;
         }
         Self(places)
     }
@@ -63,11 +83,8 @@ impl Places {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{ByteTable, Places};
+    use super::{ByteTable, Places, Search};
     use std::arch::x86_64::*;
-
-    /// The upper two bytes of every four.
-    const UPPER: u64 = 0xcccc_cccc_cccc_cccc;
 
     /// The values of sixty-four codes.
     ///
@@ -89,24 +106,33 @@ mod x86 {
         }
         // SAFETY: the caller vouches for the instructions and the codes; the rest is arrays of whole vectors.
         unsafe {
-            let codes = load!(codes);
-            let sign = _mm512_set1_epi8(table.sign as i8);
-            let high = table.high.as_ptr();
-            let high = _mm512_permutex2var_epi8(load!(high), codes, load!(high.add(64)));
-            let high = _mm512_ternarylogic_epi32::<0xf8>(high, codes, sign); // a | b & c
-            let low = table.low.as_ptr();
-            let low = _mm512_permutex2var_epi8(load!(low), codes, load!(low.add(64)));
-            // Code 128 is unlike the others, if that has a sign at all.
-            let first = _mm512_mask_cmpeq_epi8_mask(_mm512_test_epi8_mask(sign, sign), codes, sign);
-            let high = _mm512_mask_mov_epi8(high, first, _mm512_set1_epi8((table.first_negative >> 8) as i8));
-            let low = _mm512_mask_mov_epi8(low, first, _mm512_set1_epi8(table.first_negative as i8));
-            macro_rules! vector {
-                ($v:literal) => {{
-                    let places = load!(places.0[$v].as_ptr());
-                    _mm512_castsi512_ps(_mm512_maskz_permutex2var_epi8(UPPER, low, places, high))
-                }};
-            }
-            [vector!(0), vector!(1), vector!(2), vector!(3)]
+            let codes = _mm512_permutexvar_epi8(load!(places.0.as_ptr()), load!(codes));
+            let (high, low) = (table.high.as_ptr(), table.low.as_ptr());
+            let (high, low) = if table.way == Search::Few {
+                (_mm512_permutexvar_epi8(codes, load!(high)), _mm512_permutexvar_epi8(codes, load!(low)))
+            } else {
+                let mut high = _mm512_permutex2var_epi8(load!(high), codes, load!(high.add(64)));
+                let mut low = _mm512_permutex2var_epi8(load!(low), codes, load!(low.add(64)));
+                if table.way != Search::All {
+                    let sign = _mm512_set1_epi8(-0x80);
+                    high = _mm512_ternarylogic_epi32::<0xf8>(high, codes, sign); // a | b & c
+                    if table.way == Search::SignedButFirst {
+                        let first = _mm512_cmpeq_epi8_mask(codes, sign);
+                        let [first_low, first_high] = table.first_negative.to_le_bytes();
+                        high = _mm512_mask_mov_epi8(high, first, _mm512_set1_epi8(first_high as i8));
+                        low = _mm512_mask_mov_epi8(low, first, _mm512_set1_epi8(first_low as i8));
+                    }
+                }
+                (high, low)
+            };
+            let (one, two) = (_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high));
+            let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+            [
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(one)),
+                _mm512_castsi512_ps(_mm512_and_si512(one, upper)),
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(two)),
+                _mm512_castsi512_ps(_mm512_and_si512(two, upper)),
+            ]
         }
     }
 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::super::driver::spans;
 use super::super::operand::Operand;
 use super::super::panel::{Layout, ROW, Smallest, Unit, pack, panel_len, rows_len};
-use super::super::scratch::Scratch;
+use super::super::scratch::{Packed, Scratch};
 use crate::fpenv;
 use crate::isa::{Kernel, Level};
 use crate::simd::Simd;
@@ -141,7 +141,8 @@ fn rectangle<R: Rule>(
     let k = a.shape().1;
     let panels = columns.len().div_ceil(WIDTH);
     let mut sums = vec![rule.start(); panels * rows.len()];
-    let mut scratch = Scratch::new(rows_len(rows.len()) + panels * panel_len(WIDTH, DEPTH.min(k)));
+    let mut scratch =
+        Scratch::new(Packed::Block, rows_len(rows.len()) + panels * panel_len(WIDTH, DEPTH.min(k)));
     let (packed_a, packed_b) = scratch.units().split_at_mut(rows_len(rows.len()));
     let mut first = 0;
     while first < k {

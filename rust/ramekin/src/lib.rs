@@ -6,6 +6,7 @@
 //! integer arithmetic and judges them in the tests.
 
 pub mod convert;
+pub mod dot;
 mod float;
 pub mod format;
 pub mod fpenv;

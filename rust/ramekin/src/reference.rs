@@ -1,4 +1,4 @@
-//! The oracle of the tests: conversion and matrix products in integer arithmetic, slow and plain.
+//! The oracle of the tests: conversion, dot and matrix products in integer arithmetic, slow and plain.
 //!
 //! It shares no step with the fast paths. A finite number is `(-1)^negative * significand * 2^exponent`; a code
 //! is found by bisection over the codes of a format, whose magnitudes ascend, and by comparing with the exact
@@ -206,6 +206,21 @@ pub fn encode(format: &FloatFormat, options: Conversion, value: Value) -> u32 {
 pub fn fma_chain(a: &[f32], b: &[f32]) -> f32 {
     let c = a.iter().zip(b).fold(0.0f32, |c, (&a, &b)| fma(a, b, c));
     if c.is_nan() { f32::from_bits(0x7fc0_0000) } else { c }
+}
+
+/// 64 interleaved chains, their ends added in pairs, by exact sums: the meaning of `dot`.
+#[must_use]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 64];
+    for (k, (&a, &b)) in a.iter().zip(b).enumerate() {
+        lanes[k % 64] = fma(a, b, lanes[k % 64]);
+    }
+    for half in [32, 16, 8, 4, 2, 1] {
+        for l in 0..half {
+            lanes[l] = fma(lanes[l], 1.0, lanes[l + half]);
+        }
+    }
+    if lanes[0].is_nan() { f32::from_bits(0x7fc0_0000) } else { lanes[0] }
 }
 
 /// `a * b + c` rounded once, through 1024-bit fixed point.

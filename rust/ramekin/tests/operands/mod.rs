@@ -50,10 +50,14 @@ impl Owned {
     }
 }
 
+/// Every format that operands have.
+pub fn storable() -> Vec<FloatFormat> {
+    NAMED.iter().chain([&FLOAT32]).filter(|f| f.bits() <= 16 || f.bits() == 32).cloned().collect()
+}
+
+/// One of them.
 pub fn formats() -> impl Strategy<Value = FloatFormat> {
-    let storable: Vec<_> =
-        NAMED.iter().chain([&FLOAT32]).filter(|f| f.bits() <= 16 || f.bits() == 32).cloned().collect();
-    prop::sample::select(storable)
+    prop::sample::select(storable())
 }
 
 /// Where an element of a matrix of `shape` lies in codes laid out row by row or column by column.

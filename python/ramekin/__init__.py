@@ -31,7 +31,7 @@ from ramekin.formats import (
     p3109,
     tfloat32,
 )
-from ramekin.linalg import PackedMatrix, matmul, pack_matrix
+from ramekin.linalg import PackedMatrix, dot, matmul, pack_matrix
 from ramekin.packing import pack, unpack
 from ramekin.system import get_num_threads, isa, set_num_threads
 from ramekin.trainer import Trainer
@@ -46,6 +46,7 @@ __all__ = [
     "bfloat16",
     "cast",
     "decode",
+    "dot",
     "encode",
     "finfo",
     "float4_e2m1fn",

@@ -1,4 +1,4 @@
-"""Matrix products of low-precision operands, with one meaning and the same bits everywhere."""
+"""Dot and matrix products of low-precision operands, with one meaning and the same bits everywhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,55 @@ from ramekin import _native
 from ramekin._native import PackedMatrix
 from ramekin.formats import format_of
 
-__all__ = ["PackedMatrix", "matmul", "pack_matrix"]
+__all__ = ["PackedMatrix", "dot", "matmul", "pack_matrix"]
+
+
+def dot(a: ArrayLike, b: ArrayLike) -> np.float32:
+    """Multiply two vectors of any mix of formats, element by element, and add the products.
+
+    The sum means, in float32 with one rounding to nearest even per step::
+
+        lane = [+0.0] * 64
+        for k in range(K):
+            lane[k % 64] = fma(a[k], b[k], lane[k % 64])
+        for half in (32, 16, 8, 4, 2, 1):
+            for l in range(half):
+                lane[l] += lane[l + half]
+        dot = lane[0]
+
+    Operands are taken at their exact values, subnormals are kept, and NaN is written as the canonical quiet
+    NaN. Memory layout and instruction sets do not show in the bits. :func:`matmul` adds in another order.
+
+    Parameters
+    ----------
+    a : array_like, shape (K,)
+        float32, float16, bfloat16 or any small format's dtype. Strided and reversed views are read in place;
+        arrays that are unaligned or in foreign byte order are copied first. A subclass is taken as the plain
+        array that it holds.
+    b : array_like, shape (K,)
+        Likewise; the two formats may differ.
+
+    Returns
+    -------
+    float32 scalar
+        The sum; zero if K is 0.
+
+    Raises
+    ------
+    TypeError
+        If an operand's dtype is no format; float64 and integers must be cast first.
+    ValueError
+        If an operand is no vector or the lengths differ.
+
+    Notes
+    -----
+    The work is done on one thread, and takes no memory that grows with K.
+    """
+    product = _native.dot(a, b)
+    if product is None:
+        product = _native.dot(_operand(a, "dot: a"), _operand(b, "dot: b"))
+        assert product is not None
+    return product
 
 
 def matmul(

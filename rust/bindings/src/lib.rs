@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 mod array;
 mod convert;
+mod dot;
 mod format;
 mod matmul;
 mod operand;
@@ -19,6 +20,8 @@ mod verify;
 mod _native {
     #[pymodule_export]
     use super::convert::{decode, encode, pack, packed_len, round_to, unpack};
+    #[pymodule_export]
+    use super::dot::dot;
     #[pymodule_export]
     use super::format::{Format, named_formats, p3109};
     #[pymodule_export]

@@ -6,7 +6,7 @@ use std::slice;
 use numpy::npyffi::NPY_ARRAY_ALIGNED;
 use numpy::{PyArrayDescrMethods, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods, dtype};
 use pyo3::prelude::*;
-use ramekin::matmul::{Codes, Stack};
+use ramekin::matmul::{Codes, Operand, Stack};
 
 use crate::array::readable;
 use crate::format::Format;
@@ -98,6 +98,32 @@ impl<'a, 'py> Source<'a, 'py> {
         for (over, (_, stride)) in over.iter_mut().rev().zip(dimensions) {
             over.1 = stride;
         }
+        // SAFETY: the caller vouches.
+        let (codes, offset) = unsafe { self.codes() };
+        let layout = ((rows.0, columns.0), (rows.1, columns.1));
+        Stack::new(codes, &self.format.get().format, over, layout, offset).map_err(value_error)
+    }
+
+    /// A vector, as a row.
+    ///
+    /// # Safety
+    ///
+    /// As [`Source::stack`].
+    pub(crate) unsafe fn row(&self) -> PyResult<Operand<'a>> {
+        // SAFETY: the caller vouches.
+        let (codes, offset) = unsafe { self.codes() };
+        let (columns, (stride, _)) = self.dimensions().next().unwrap_or((1, (0, true)));
+        // Of one element the stride may be anything.
+        let stride = if columns < 2 { 1 } else { stride };
+        Operand::new(codes, &self.format.get().format, (1, columns), (0, stride), offset).map_err(value_error)
+    }
+
+    /// The memory from the lowest element to the highest, and where the first one is.
+    ///
+    /// # Safety
+    ///
+    /// As [`Source::stack`].
+    unsafe fn codes(&self) -> (Codes<'a>, usize) {
         let extremes = self.extremes();
         // SAFETY: the elements from the lowest to the highest lie in one allocation, which the array keeps alive;
         // they are aligned and as wide as their format's codes; the caller vouches for the rest.
@@ -108,9 +134,7 @@ impl<'a, 'py> Source<'a, 'py> {
                 _ => Codes::F32(self.elements(extremes)),
             }
         };
-        let layout = ((rows.0, columns.0), (rows.1, columns.1));
-        let offset = extremes.map_or(0, |(lowest, _)| -lowest as usize);
-        Stack::new(codes, &self.format.get().format, over, layout, offset).map_err(value_error)
+        (codes, extremes.map_or(0, |(lowest, _)| -lowest as usize))
     }
 
     /// # Safety

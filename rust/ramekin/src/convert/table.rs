@@ -11,10 +11,10 @@ use crate::simd::{ByteTable, CODES, Places, Simd};
 /// Fewer codes of a format that is not named are decoded before the table is made.
 const SMALLEST: usize = 1024;
 
-/// The table of a format; None for those whose values the upper halves do not tell.
+/// The table of a format; None for those whose values the upper halves do not tell, and for the few of 7 bits.
 #[cold]
 fn byte_table(format: &FloatFormat) -> Option<ByteTable> {
-    if format.bits() > 8 || !format.signed || !fits::<f32>(format) {
+    if !matches!(format.bits(), 0..=6 | 8) || !format.signed || !fits::<f32>(format) {
         return None;
     }
     let codes: [u8; 129] = std::array::from_fn(|i| i as u8);

@@ -22,8 +22,6 @@ pub(crate) struct ByteTable {
 enum Search {
     /// Formats of up to 6 bits: among the first sixty-four.
     Few,
-    /// Formats of 7 bits: among all.
-    All,
     /// Formats of 8 bits: without the top bit, which is the sign.
     Signed,
     /// The same, but code 128 is not negative zero.
@@ -31,8 +29,9 @@ enum Search {
 }
 
 impl ByteTable {
-    /// From the values of the codes 0 to 128 of a signed format of `bits`.
+    /// From the values of the codes 0 to 128 of a signed format of `bits`, 8 or up to 6.
     pub fn new(bits: u32, values: &[f32; HALF + 1]) -> Self {
+        debug_assert!(bits <= 6 || bits == 8);
         let upper = values.map(|value| {
             debug_assert!(value.to_bits() & 0xffff == 0);
             (value.to_bits() >> 16) as u16
@@ -42,12 +41,12 @@ impl ByteTable {
             high: std::array::from_fn(|i| (upper[i] >> 8) as u8),
             low: std::array::from_fn(|i| upper[i] as u8),
             first_negative,
-            way: match bits {
-                0..=6 => Search::Few,
-                7 => Search::All,
-                8 if first_negative == upper[0] | 0x8000 => Search::Signed,
-                8 => Search::SignedButFirst,
-                _ => unreachable!("codes of more than a byte"),
+            way: if bits <= 6 {
+                Search::Few
+            } else if first_negative == upper[0] | 0x8000 {
+                Search::Signed
+            } else {
+                Search::SignedButFirst
             },
         }
     }
@@ -113,15 +112,13 @@ mod x86 {
             } else {
                 let mut high = _mm512_permutex2var_epi8(load!(high), codes, load!(high.add(64)));
                 let mut low = _mm512_permutex2var_epi8(load!(low), codes, load!(low.add(64)));
-                if table.way != Search::All {
-                    let sign = _mm512_set1_epi8(-0x80);
-                    high = _mm512_ternarylogic_epi32::<0xf8>(high, codes, sign); // a | b & c
-                    if table.way == Search::SignedButFirst {
-                        let first = _mm512_cmpeq_epi8_mask(codes, sign);
-                        let [first_low, first_high] = table.first_negative.to_le_bytes();
-                        high = _mm512_mask_mov_epi8(high, first, _mm512_set1_epi8(first_high as i8));
-                        low = _mm512_mask_mov_epi8(low, first, _mm512_set1_epi8(first_low as i8));
-                    }
+                let sign = _mm512_set1_epi8(-0x80);
+                high = _mm512_ternarylogic_epi32::<0xf8>(high, codes, sign); // a | b & c
+                if table.way == Search::SignedButFirst {
+                    let first = _mm512_cmpeq_epi8_mask(codes, sign);
+                    let [first_low, first_high] = table.first_negative.to_le_bytes();
+                    high = _mm512_mask_mov_epi8(high, first, _mm512_set1_epi8(first_high as i8));
+                    low = _mm512_mask_mov_epi8(low, first, _mm512_set1_epi8(first_low as i8));
                 }
                 (high, low)
             };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::simd::prefetch;
 use crate::stream;
 
 struct State {
@@ -145,8 +146,11 @@ pub fn install_watched<R: Send>(
 /// Elements that one thread works through before it takes more.
 const CHUNK: usize = 1 << 16;
 
-/// Elements that are worked out in a core's own cache before they are written past it.
-const BLOCK: usize = 1 << 13;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Elements that are worked out in a core's nearest cache before they are written past it.
+const BLOCK: usize = 1 << 12;
 
 /// Applies `work` to `src` and `dst`, cut in step into chunks on the pool where that pays. It is told the index
 /// of each chunk's first element, and writes every element of its part of `dst`. What is larger than the caches is written [past them](crate::stream).
@@ -164,16 +168,24 @@ pub fn zip_chunks<A: Sync, B: Copy + Default + Send>(
     work: impl Fn(usize, &[A], &mut [B]) + Sync + Send,
 ) -> Result<(), ThreadsError> {
     assert_eq!(src.len(), dst.len(), "source and destination differ in length");
-    if size_of_val(src) + size_of_val(dst) < stream::LARGE {
+    // A small result costs less to read in than the second step costs that streaming takes.
+    let (read, written) = (size_of_val(src), size_of_val(dst));
+    if written < read || read + written < stream::LARGE {
         return chunks(src, dst, work);
     }
     chunks(src, dst, |start, src, dst| {
         let mut block = vec![B::default(); BLOCK.min(dst.len())];
         for (i, (src, dst)) in src.chunks(BLOCK).zip(dst.chunks_mut(BLOCK)).enumerate() {
             let block = &mut block[..dst.len()];
+            // The next part of `src` comes while this one is worked on.
+            let next = src.as_ptr_range().end.cast::<u8>();
+            for at in (0..size_of_val(src)).step_by(LINE) {
+                prefetch(next.wrapping_add(at));
+            }
             work(start + i * BLOCK, src, block);
             stream::copy(block, dst);
         }
+        stream::fence();
     })
 }
 

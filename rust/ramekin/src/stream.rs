@@ -3,7 +3,7 @@
 /// Bytes read and written from which on it pays: more than a core's share of any cache.
 pub(crate) const LARGE: usize = 1 << 26;
 
-/// Copies `src` to `dst`, which is not brought into the caches.
+/// Copies `src` to `dst`, which is not brought into the caches. Others may look at it after a [`fence`].
 ///
 /// # Panics
 ///
@@ -16,9 +16,18 @@ pub(crate) fn copy<T: Copy>(src: &[T], dst: &mut [T]) {
     dst.copy_from_slice(src);
 }
 
+/// Makes what this thread has copied visible before whatever it writes next.
+pub(crate) fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
 
     pub(super) fn copy<T: Copy>(src: &[T], dst: &mut [T]) {
         let size = size_of::<__m128i>();
@@ -32,8 +41,8 @@ mod x86 {
         dst[end..].copy_from_slice(&src[end..]);
         let (from, to) = (src[skip..end].as_ptr(), dst[skip..end].as_mut_ptr());
         // SAFETY: SSE2 is part of x86-64. `vectors` vectors of whole elements lie at both; those written begin at
-        // multiples of their size, unless the offset was no whole number of elements, for which there are plain
-        // copies below. The fence makes the stores visible before whatever this thread writes next.
+        // multiples of their size, unless the offset was no whole number of elements, for which there is a plain
+        // copy.
         unsafe {
             if to.cast::<__m128i>().is_aligned() {
                 for i in 0..vectors {
@@ -42,7 +51,6 @@ mod x86 {
                         _mm_loadu_si128(from.cast::<__m128i>().add(i)),
                     );
                 }
-                _mm_sfence();
             } else {
                 to.copy_from_nonoverlapping(from, end - skip);
             }

@@ -23,8 +23,9 @@ import libraries
 import ours
 import ramekin as rk
 import record
+import tables
 import workloads
-from targets import Result, Verdict, verdicts
+from targets import CASTS, Result, verdicts
 from timing import Plan, measure
 from workloads import Workload
 
@@ -47,14 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--threads", choices=("1", "all"), help="only one thread, or only all (default: both)"
     )
-    parser.add_argument("--record", action="store_true", help="write benches/records/<date>-<isa>.json")
+    parser.add_argument("--record", action="store_true", help="write benches/records/<date>-casts-<isa>.json")
     options = parser.parse_args(arguments)
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
+    console = tables.console()
     before = os.getloadavg()[0]
-    console.print(_heading())
+    console.print(tables.heading())
     notes = {"not_installed": libraries.missing(), "different_bits": []}
     if notes["not_installed"]:
         console.print(f"Not installed: {', '.join(notes['not_installed'])}.")
@@ -66,13 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except checks.WrongBitsError as error:
         print(error, file=sys.stderr)
         return 1
-    judged = verdicts(results)
+    judged = verdicts(CASTS, results)
     for table in _tables(results):
         console.print(table)
-    console.print(_verdict_table(judged))
+    console.print(tables.verdict_table("for one thread with AVX-512", judged))
     if options.record:
         settings = {"quick": options.quick, "threads": options.threads or "both"}
-        path = record.write(results, judged, notes, settings, (before, os.getloadavg()[0]))
+        path = record.write("casts", results, judged, notes, settings, (before, os.getloadavg()[0]))
         console.print(f"Recorded in {path}.")
     return 0
 
@@ -112,12 +111,6 @@ def _set_num_threads(n: int) -> None:
     libraries.set_num_threads(n)
 
 
-def _heading() -> str:
-    facts = record.machine()
-    versions = ", ".join(f"{name} {version}" for name, version in libraries.versions().items())
-    return f"{facts['cpu']}, {facts['isa']}, {facts['cores']} cores; {versions}"
-
-
 def _known(notes: dict[str, list[str]]) -> str:
     """Sum up the known differences: per library, what kinds of input."""
     kinds: dict[str, set[str]] = {}
@@ -135,34 +128,18 @@ def _tables(results: Iterable[Result]) -> Iterator[Table]:
     for (place, kind, threads), members in groups.items():
         where = "in cache" if place == "cache" else "from memory"
         on = "one thread" if threads == 1 else f"{threads} threads"
-        make = _mode_table if kind == "modes" else _call_table if kind == "small" else _rate_table
-        yield make(f"{TITLES[kind]}, {where}, {on}", members)
-
-
-def _empty_table(title: str, columns: Iterable[str]) -> Table:
-    table = Table(title=title, title_justify="left", min_width=len(title) + 2)
-    table.add_column("")
-    for name in columns:
-        table.add_column(name, justify="right")
-    return table
-
-
-def _rate_table(title: str, results: Sequence[Result]) -> Table:
-    peers = list(dict.fromkeys(peer for result in results for peer in result.peers))
-    table = _empty_table(f"{title}: Gelem/s (ours/peer)", ("ramekin", "GB/s", *peers))
-    for result in results:
-        bandwidth = result.workload.traffic / result.timings["ramekin"].best / 1e9
-        cells = [
-            f"{result.rate(peer):.3g} ({result.speed_over(peer).best:.2f})" if peer in result.timings else "-"
-            for peer in peers
-        ]
-        table.add_row(result.workload.name, f"{result.rate('ramekin'):.3g}", f"{bandwidth:.3g}", *cells)
-    return table
+        title = f"{TITLES[kind]}, {where}, {on}"
+        if kind == "modes":
+            yield _mode_table(title, members)
+        elif kind == "small":
+            yield _call_table(title, members)
+        else:
+            yield tables.rate_table(title, "Gelem/s", members)
 
 
 def _mode_table(title: str, results: Sequence[Result]) -> Table:
     """One row for each format, one column for each rounding."""
-    table = _empty_table(f"{title}: Gelem/s (time/reference)", ours.ROUNDINGS)
+    table = tables.empty_table(f"{title}: Gelem/s (time/reference)", ours.ROUNDINGS)
     for name in dict.fromkeys(result.workload.format for result in results):
         row = [result for result in results if result.workload.format == name]
         reference = workloads.REFERENCE
@@ -172,29 +149,9 @@ def _mode_table(title: str, results: Sequence[Result]) -> Table:
 
 
 def _call_table(title: str, results: Sequence[Result]) -> Table:
-    table = _empty_table(f"{title}: ns a call", results[0].timings)
+    table = tables.empty_table(f"{title}: ns a call", results[0].timings)
     for result in results:
         table.add_row(result.workload.name, *(f"{t.best * 1e9:.0f}" for t in result.timings.values()))
-    return table
-
-
-def _verdict_table(judged: Sequence[Verdict]) -> Table:
-    met = sum(verdict.met for verdict in judged)
-    title = f"targets (for one thread with AVX-512): {met} of {len(judged)} met"
-    table = Table(title=title, title_justify="left")
-    for name in ("", "place", "target", "measured", "median", "verdict"):
-        table.add_column(name, justify="right" if name in ("measured", "median") else "left")
-    for verdict in judged:
-        word = "[green]met" if verdict.met else "[red]missed"
-        value = verdict.value
-        table.add_row(
-            verdict.workload.name,
-            verdict.workload.place,
-            verdict.bound,
-            f"{value.best:.2f}",
-            f"{value.median:.2f}",
-            word if verdict.sure else f"{word} ~",
-        )
     return table
 
 

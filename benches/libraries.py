@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
+import threadpoolctl
 from numpy.typing import NDArray
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "bits",
     "dtype_of",
     "missing",
+    "numkong_tensor",
     "set_num_threads",
+    "tensor",
     "versions",
 ]
 
@@ -86,7 +89,7 @@ def _ml_dtypes(source: Array, destination: Array) -> Callable[[], object] | None
     return None if _numpy(source, destination) else _numpy_casts(source, destination)
 
 
-def _tensor(array: Array) -> Any:
+def tensor(array: Array) -> Any:
     """Return a tensor on the array's memory; None where torch lacks the format."""
     dtype = getattr(_torch, array.dtype.name, None)
     if _torch is None or dtype is None:
@@ -95,14 +98,14 @@ def _tensor(array: Array) -> Any:
 
 
 def _torch_copies(source: Array, destination: Array) -> Callable[[], object] | None:
-    given, taken = _tensor(source), _tensor(destination)
+    given, taken = tensor(source), tensor(destination)
     if given is None or taken is None:
         return None
     # What `.to(dtype)` does once it has made a tensor.
     return lambda: taken.copy_(given)
 
 
-def _numkong_tensor(array: Array) -> Any:
+def numkong_tensor(array: Array) -> Any:
     """Return NumKong's tensor on the array's memory; None where it lacks the format.
 
     Given an array of an ml_dtypes dtype, NumKong spends microseconds on each call to find out what it is.
@@ -117,7 +120,7 @@ def _numkong_tensor(array: Array) -> Any:
 
 
 def _numkong_casts(source: Array, destination: Array) -> Callable[[], object] | None:
-    given, taken = _numkong_tensor(source), _numkong_tensor(destination)
+    given, taken = numkong_tensor(source), numkong_tensor(destination)
     if _numkong is None or given is None or taken is None:
         return None
     astype, name = _numkong.astype, _NUMKONG_NAMES[destination.dtype.name]
@@ -139,7 +142,8 @@ def missing() -> list[str]:
 
 
 def set_num_threads(n: int) -> None:
-    """Set the number of threads of the libraries that have several."""
+    """Set the number of threads of the libraries that have several, NumPy's BLAS among them."""
+    threadpoolctl.threadpool_limits(n)
     if _torch is not None:
         _torch.set_num_threads(n)
 

@@ -33,13 +33,18 @@ def machine() -> dict[str, Any]:
 
 
 def write(
+    name: str,
     results: Sequence[Result],
     verdicts: Sequence[Verdict],
-    notes: dict[str, list[str]],
+    notes: dict[str, Any],
     settings: dict[str, Any],
     load: tuple[float, float],
+    **more: Any,
 ) -> Path:
-    """Write the record whole or not at all, and return where. A second one of the day replaces the first."""
+    """Write a benchmark's record whole or not at all, and return where.
+
+    A second one of the day replaces the first.
+    """
     content = {
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
@@ -48,11 +53,12 @@ def write(
         # Of other work on the machine, before and after.
         "load_average": list(load),
         "notes": notes,
+        **more,
         "results": [_result(result) for result in results],
         "targets": [_verdict(verdict) for verdict in verdicts],
     }
     RECORDS.mkdir(exist_ok=True)
-    path = RECORDS / f"{content['date']}-{rk.isa()}.json"
+    path = RECORDS / f"{content['date']}-{name}-{rk.isa()}.json"
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=RECORDS, suffix=".tmp", delete=False) as file:
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from timing import Ratio, Timing
 from workloads import REFERENCE, Workload
 
-__all__ = ["TARGETS", "Result", "Target", "Verdict", "verdicts"]
+__all__ = ["CASTS", "PRODUCTS", "Result", "Target", "Verdict", "verdicts"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Target:
 
     Exactly one of the bounds is given: `speed`, our speed over the peer's, at least; `time`, our time over
     the peer's, at most; `rate`, Gelem/s, at least. With `worst` the slowest workload of each format stands
-    for it.
+    for it. With `names` it is about the workloads that end in one of them.
     """
 
     kinds: tuple[str, ...]
@@ -49,6 +49,7 @@ class Target:
     time: float | None = None
     rate: float | None = None
     worst: bool = False
+    names: tuple[str, ...] = ()
 
     def selects(self, result: Result) -> bool:
         """Whether the line is about this workload. All are about one thread, but for the one about two."""
@@ -59,6 +60,7 @@ class Target:
             and (self.formats is None or work.format in self.formats)
             and (work.threads == 1 or work.kind == "scaling")
             and (not self.peer or self.peer in result.timings)
+            and (not self.names or work.name.endswith(tuple(f" = {name}" for name in self.names)))
         )
 
     @property
@@ -97,8 +99,8 @@ class Verdict:
     sure: bool
 
 
-#: For one thread of an AVX-512 machine.
-TARGETS = (
+#: Of conversions, for one thread of an AVX-512 machine.
+CASTS = (
     Target(("encode",), "cache", "numkong", (REFERENCE,), speed=3.0),
     Target(("encode",), "cache", "ml_dtypes", (REFERENCE,), speed=25.0),
     Target(("modes",), "cache", REFERENCE, time=1.5, worst=True),
@@ -114,10 +116,25 @@ TARGETS = (
 )
 
 
-def verdicts(results: Sequence[Result]) -> list[Verdict]:
+#: Of products, likewise.
+PRODUCTS = (
+    Target(("square",), "cache", "torch", ("bfloat16",), speed=1.0, names=("1024", "2048", "64")),
+    Target(("square",), "cache", "numkong", ("float8_e4m3fn",), speed=1.7, names=("1024",)),
+    Target(("scaled",), "cache", "torch _scaled_mm", speed=3.5),
+    Target(("square",), "cache", "torch", ("float16",), speed=50.0, names=("1024",)),
+    Target(("square",), "cache", "numkong", ("float16",), speed=2.0, names=("1024",)),
+    Target(("square",), "cache", "numpy", ("float32",), speed=0.9, names=("1024",)),
+    Target(("gemv",), "cache", "numpy float32", ("float8_e4m3fn",), speed=2.5),
+    Target(("dot",), "cache", "numkong", ("bfloat16",), speed=0.9, names=("1048576",)),
+    Target(("dot",), "cache", "numkong", ("float8_e4m3fn",), speed=1.0, names=("1048576",)),
+    Target(("scaling",), "cache", "one thread", speed=1.85),
+)
+
+
+def verdicts(targets: Sequence[Target], results: Sequence[Result]) -> list[Verdict]:
     """Judge every result by every line that is about it."""
     found = []
-    for target in TARGETS:
+    for target in targets:
         judged = [target.judge(result) for result in results if target.selects(result)]
         if target.worst:
             formats = dict.fromkeys(verdict.workload.format for verdict in judged)

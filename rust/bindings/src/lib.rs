@@ -10,6 +10,7 @@ mod format;
 mod matmul;
 mod operand;
 mod packed;
+mod roofline;
 mod shape;
 mod small;
 mod system;
@@ -28,6 +29,8 @@ mod _native {
     use super::matmul::matmul;
     #[pymodule_export]
     use super::packed::{Packed, pack_matrix};
+    #[pymodule_export]
+    use super::roofline::roofline;
     #[pymodule_export]
     use super::small::{cast_small, register_dtypes};
     #[pymodule_export]

@@ -20,8 +20,12 @@ pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(
 ) -> u32 {
     let bits = x.bits();
     let magnitude = bits & (F::Bits::ONES >> 1);
+    let negative = bits > (F::Bits::ONES >> 1);
     // Whether a directed rounding goes away from zero.
-    let outward = bits ^ p.flip <= (F::Bits::ONES >> 1);
+    let outward = match DIRECTION {
+        direction::TOWARD_POSITIVE => !negative,
+        _ => negative,
+    };
     let code = match (SHAPE, DIRECTION) {
         (shape::POWER_OF_TWO, _) => {
             let code = power_of_two::<F, DIRECTION>(p, magnitude, outward, word);
@@ -32,10 +36,10 @@ pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(
         (shape::TRUNCATED, _) => shorten::<F, DIRECTION>(p, magnitude, outward, word),
         (_, direction::STOCHASTIC) => stochastic(p, magnitude, word),
         _ => {
-            let positive = F::Bits::ONES >> 1;
-            // A finite number that does not go away from zero: with the sign bit turned, one comparison tells both.
+            // A finite number that does not go away from zero: one comparison tells the sign too.
             let inward = match DIRECTION {
-                direction::DIRECTED => bits ^ p.flip ^ !positive < F::INFINITY,
+                direction::TOWARD_POSITIVE => bits.minus(!(F::Bits::ONES >> 1)) < F::INFINITY,
+                direction::TOWARD_NEGATIVE => bits < F::INFINITY,
                 _ => magnitude < F::INFINITY,
             };
             add_and_round::<F, DIRECTION>(p, magnitude, inward)
@@ -103,7 +107,7 @@ fn add_and_round<F: Float, const DIRECTION: u8>(
             nearest.plus(one_if(exact - rounded == half))
         }
         direction::TOWARD_ZERO => less_if(nearest, inward & (rounded > exact)),
-        direction::DIRECTED => {
+        direction::TOWARD_POSITIVE | direction::TOWARD_NEGATIVE => {
             let up = if rounded < exact { nearest.plus(p.one) } else { nearest };
             less_if(up, inward & (rounded != exact))
         }
@@ -127,7 +131,7 @@ fn round_off<F: Float, const DIRECTION: u8>(
     let increment = match DIRECTION {
         direction::TIES_TO_EVEN => p.below_half.plus(last),
         direction::TIES_TO_AWAY => p.below_half.plus(F::Bits::ONE),
-        direction::DIRECTED if outward => p.dropped,
+        direction::TOWARD_POSITIVE | direction::TOWARD_NEGATIVE if outward => p.dropped,
         direction::STOCHASTIC => aligned::<F>(word, p.shift),
         _ => F::Bits::ZERO,
     };
@@ -163,7 +167,7 @@ fn bounded<F: Float, const DIRECTION: u8>(
     match DIRECTION {
         direction::TIES_TO_EVEN | direction::TIES_TO_AWAY | direction::STOCHASTIC => code.min(p.limit),
         _ if magnitude == F::INFINITY => p.limit,
-        direction::DIRECTED if outward => code.min(p.limit),
+        direction::TOWARD_POSITIVE | direction::TOWARD_NEGATIVE if outward => code.min(p.limit),
         _ => code.min(p.max_code),
     }
 }
@@ -192,7 +196,7 @@ fn power_of_two<F: Float, const DIRECTION: u8>(
         }
         direction::STOCHASTIC => normal,
         direction::TOWARD_ZERO => zero,
-        direction::DIRECTED => one_if(outward),
+        direction::TOWARD_POSITIVE | direction::TOWARD_NEGATIVE => one_if(outward),
         _ => one,
     };
     let small = if above { small } else { zero };

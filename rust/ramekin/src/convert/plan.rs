@@ -3,7 +3,6 @@
 use super::Conversion;
 use crate::float::{Bits, Float};
 use crate::format::FloatFormat;
-use crate::rounding::Rounding;
 
 /// Families of formats whose codes need different steps.
 pub(crate) mod shape {
@@ -54,15 +53,15 @@ macro_rules! with_shape {
 }
 pub(crate) use with_shape;
 
-/// Families of rounding directions whose steps differ.
+/// Rounding directions, whose steps differ.
 pub(super) mod direction {
     pub const TIES_TO_EVEN: u8 = 0;
     pub const TIES_TO_AWAY: u8 = 1;
     pub const TOWARD_ZERO: u8 = 2;
-    /// Toward an infinity: outward for one sign, inward for the other.
-    pub const DIRECTED: u8 = 3;
-    pub const TO_ODD: u8 = 4;
-    pub const STOCHASTIC: u8 = 5;
+    pub const TOWARD_POSITIVE: u8 = 3;
+    pub const TOWARD_NEGATIVE: u8 = 4;
+    pub const TO_ODD: u8 = 5;
+    pub const STOCHASTIC: u8 = 6;
 }
 
 /// Expands `$body` with `$direction` bound to the constant of [`direction`] that fits.
@@ -83,8 +82,12 @@ macro_rules! with_direction {
                 const $direction: u8 = direction::TOWARD_ZERO;
                 $body
             }
-            Rounding::TowardPositive | Rounding::TowardNegative => {
-                const $direction: u8 = direction::DIRECTED;
+            Rounding::TowardPositive => {
+                const $direction: u8 = direction::TOWARD_POSITIVE;
+                $body
+            }
+            Rounding::TowardNegative => {
+                const $direction: u8 = direction::TOWARD_NEGATIVE;
                 $body
             }
             Rounding::ToOdd => {
@@ -145,8 +148,6 @@ pub(super) struct EncodePlan<F: Float> {
     pub directed_ceiling: F::Bits,
     /// One. The compiler does not know it, lest it makes two steps of one masked addition.
     pub one: F::Bits,
-    /// The sign bit where rounding toward -infinity, to which negative numbers go outward.
-    pub flip: F::Bits,
     /// The code of the largest finite number.
     pub max_code: F::Bits,
     /// The code that overflow and infinity give.
@@ -170,7 +171,6 @@ impl<F: Float> EncodePlan<F> {
         let max_code = format.max_code();
         let limit = if options.saturate { max_code } else { format.overflow_code() };
         let float_of = |normal: u32| (code(normal) << shift).plus(rebias);
-        let sign = !(F::Bits::ONES >> 1);
         Self {
             shift,
             below_half: ((one << shift) >> 1).minus(one),
@@ -188,7 +188,6 @@ impl<F: Float> EncodePlan<F> {
             inward_ceiling: float_of(max_code),
             directed_ceiling: float_of(limit).minus(if limit > max_code { one } else { F::Bits::ZERO }),
             one: std::hint::black_box(one),
-            flip: if options.rounding == Rounding::TowardNegative { sign } else { F::Bits::ZERO },
             max_code: code(max_code),
             limit: code(limit),
             // A format without NaN gives what ml_dtypes gives: zero of the other sign.

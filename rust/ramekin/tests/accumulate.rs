@@ -3,12 +3,16 @@
 mod operands;
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicBool;
 
 use operands::{Owned, formats, generator, place};
 use proptest::prelude::*;
 use ramekin::format::{BFLOAT16, FLOAT16, FLOAT32, NAMED};
 use ramekin::isa::Level;
-use ramekin::matmul::{AccumulateError, Accumulator, Codes, Operand, TensorCore, matmul_accumulated};
+use ramekin::matmul::{
+    AccumulateError, Accumulator, Codes, Operand, PackedMatrix, Rights, Stack, TensorCore,
+    matmul_accumulated, matmul_accumulated_batch,
+};
 use ramekin::{FloatFormat, parallel, reference};
 
 /// Every accumulator, the presets and models at the ends of what is accepted.
@@ -299,6 +303,99 @@ fn blocks_threads_and_strides_do_not_show() {
             }
         }
     }
+}
+
+/// Enough work for threads in matrices that are each too small; one matrix on the right of all.
+#[test]
+fn batches_are_their_products() {
+    let mut bits = generator(17);
+    let (count, (m, k, n)) = (40, (5, 90, 9));
+    let (fa, fb) = (&FLOAT16, &BFLOAT16);
+    let (a, b) =
+        (codes(fa, Kind::Near, count * m * k, &mut bits), codes(fb, Kind::Near, count * k * n, &mut bits));
+    let (va, vb) = (a.values(fa), b.values(fb));
+    let part = |one: usize| one as isize;
+    // Matrices in order, backwards, and the same again and again.
+    for (step, first) in [(part(k * n), 0), (-part(k * n), (count - 1) * k * n), (0, 7 * k * n)] {
+        let stack = |codes, format, step, shape: (usize, usize), first| {
+            Stack::new(codes, format, vec![(count, step)], (shape, (part(shape.1), 1)), first).unwrap()
+        };
+        let sa = stack(a.codes(), fa, part(m * k), (m, k), 0);
+        let sb = stack(b.codes(), fb, step, (k, n), first);
+        for accumulator in accumulators() {
+            let chunk = (accumulator != Accumulator::Exact).then_some(32);
+            let mut right = vec![];
+            for i in 0..count {
+                let vb = &vb[(first as isize + i as isize * step) as usize..][..k * n];
+                for at in 0..m * n {
+                    let column: Vec<f32> = (0..k).map(|p| vb[p * n + at % n]).collect();
+                    let row = &va[(i * m + at / n) * k..][..k];
+                    right.push(dot(&accumulator, (fa, fb), chunk, row, &column).to_bits());
+                }
+            }
+            for threads in 1..=3 {
+                parallel::set_threads(threads).unwrap();
+                let mut c = vec![f32::NAN; count * m * n];
+                let level = Level::available().last().unwrap();
+                let chunk = chunk.and_then(NonZeroUsize::new);
+                let (rights, stop) = (Rights::Stack(&sb), AtomicBool::new(false));
+                matmul_accumulated_batch(level, &accumulator, chunk, &sa, rights, &mut c, &stop).unwrap();
+                let c: Vec<u32> = c.iter().map(|c| c.to_bits()).collect();
+                assert!(c == right, "{accumulator:?} step {step} {threads} threads");
+            }
+        }
+    }
+}
+
+/// Nothing is read or written once the flag is up.
+#[test]
+fn products_stop() {
+    let mut bits = generator(18);
+    let (m, k, n) = (20, 300, 30);
+    let (a, b) =
+        (codes(&FLOAT32, Kind::Near, m * k, &mut bits), codes(&FLOAT32, Kind::Near, k * n, &mut bits));
+    let stack = |codes, shape: (usize, usize)| {
+        Stack::new(codes, &FLOAT32, vec![], (shape, (shape.1 as isize, 1)), 0).unwrap()
+    };
+    let (a, b) = (stack(a.codes(), (m, k)), stack(b.codes(), (k, n)));
+    let accumulators = [Accumulator::Float64, Accumulator::Exact, Accumulator::Float16];
+    for accumulator in accumulators {
+        let mut c = vec![7.0; m * n];
+        let (rights, stop) = (Rights::Stack(&b), AtomicBool::new(true));
+        matmul_accumulated_batch(Level::Portable, &accumulator, None, &a, rights, &mut c, &stop).unwrap();
+        assert!(c.iter().all(|&c| c == 7.0), "{accumulator:?}");
+    }
+}
+
+#[test]
+fn packed_matrices_are_for_chains_of_float32() {
+    let values = [2.0f32];
+    let one = Operand::row_major(Codes::F32(&values), &FLOAT32, (1, 1)).unwrap();
+    let stack = Stack::new(Codes::F32(&values), &FLOAT32, vec![], ((1, 1), (1, 1)), 0).unwrap();
+    let packed = PackedMatrix::new(Level::Portable, &one).unwrap();
+    let call = |accumulator, chunk| {
+        let mut c = [0.0];
+        let (right, stop) = (Rights::Packed(&packed), AtomicBool::new(false));
+        matmul_accumulated_batch(Level::Portable, &accumulator, chunk, &stack, right, &mut c, &stop)
+            .map(|()| c[0])
+    };
+    assert_eq!(call(Accumulator::Float32, None), Ok(4.0));
+    for (accumulator, chunk) in [(Accumulator::Float32, NonZeroUsize::new(1)), (Accumulator::Exact, None)] {
+        let error = call(accumulator, chunk).unwrap_err();
+        assert_eq!(error, AccumulateError::Packed);
+        assert!(error.to_string().contains("accepted"));
+    }
+}
+
+#[test]
+fn accumulators_are_found_by_name() {
+    for (name, accumulator) in Accumulator::NAMED {
+        assert_eq!(Accumulator::named(name), Some(accumulator));
+    }
+    for (name, model) in TensorCore::PRESETS {
+        assert_eq!(Accumulator::named(name), Some(Accumulator::TensorCore(model)));
+    }
+    assert_eq!(Accumulator::named("float8"), None);
 }
 
 #[test]

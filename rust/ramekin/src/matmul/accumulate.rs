@@ -1,5 +1,6 @@
 //! Matrix products in accumulators other than float32's chain.
 
+mod batch;
 mod chain;
 mod exact;
 mod fused;
@@ -9,16 +10,18 @@ mod superaccumulator;
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use self::batch::matmul_accumulated_batch;
 use self::chain::{Float64, Rounded};
 use self::exact::Exact;
 use self::fused::Fused;
 use self::promoted::{Partial, Promoted};
 pub(super) use self::rectangle::DEPTH;
 use self::rectangle::{Rule, WIDTH, product};
-use super::driver::{matmul, spans};
+use super::driver::{one, spans};
 use super::operand::Operand;
-use super::right::Right;
+use super::right::Side;
 use super::tensor_core::TensorCore;
 use crate::float::Float;
 use crate::format::{BFLOAT16, FLOAT16, FLOAT32, FloatFormat, Zero};
@@ -34,7 +37,7 @@ use crate::simd::{CANONICAL_NAN, Simd};
 /// that each accumulator names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Accumulator {
-    /// `c = +0;  for k: c = fma(a[k], b[k], c)` in float32, to nearest even: what [`matmul`](fn@matmul) does. Partial
+    /// `c = +0;  for k: c = fma(a[k], b[k], c)` in float32, to nearest even: what [`matmul`](fn@super::matmul) does. Partial
     /// sums are added in float32.
     Float32,
     /// `c = +0;  for k: c = fma(a[k], b[k], c)` in float64 (in which the products are exact), to nearest even, and
@@ -61,8 +64,28 @@ pub enum AccumulateError {
     ChunkOfExact,
     /// Tensor cores take formats of up to 16 bits.
     WideOperand,
+    /// A packed matrix is laid out for float32's chains.
+    Packed,
     /// The thread pool's setting is wrong.
     Threads(ThreadsError),
+}
+
+impl Accumulator {
+    /// The accumulators that have names; those of the tensor cores' models are [`TensorCore::PRESETS`].
+    pub const NAMED: [(&'static str, Self); 5] = [
+        ("float32", Self::Float32),
+        ("float64", Self::Float64),
+        ("exact", Self::Exact),
+        ("float16", Self::Float16),
+        ("bfloat16", Self::Bfloat16),
+    ];
+
+    /// Looks an accumulator up by its name, or by that of a tensor core's model.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let accumulator = Self::NAMED.into_iter().find(|named| named.0 == name).map(|named| named.1);
+        accumulator.or_else(|| TensorCore::named(name).map(Self::TensorCore))
+    }
 }
 
 impl fmt::Display for AccumulateError {
@@ -72,6 +95,9 @@ impl fmt::Display for AccumulateError {
             Self::WideOperand => {
                 f.write_str("tensor cores do not take float32 operands; accepted: formats of up to 16 bits")
             }
+            Self::Packed => f.write_str(
+                "packed matrices are multiplied in float32 without chunks; accepted for this: the matrix itself",
+            ),
             Self::Threads(error) => error.fmt(f),
         }
     }
@@ -92,7 +118,8 @@ const PARALLEL_WORK: usize = 1 << 17;
 /// A sum of no terms is +0.
 ///
 /// Threads, blocks and instruction sets do not show. Extra memory is at most a megabyte for each thread, and, for some
-/// shapes, the size of the result.
+/// shapes, the size of the result. Sums in float32, and exact ones of formats so small that float32 holds them, take
+/// what [`matmul`](fn@super::matmul) does, and for a chunk 768 bytes for each column or a megabyte more.
 ///
 /// # Errors
 ///
@@ -110,30 +137,53 @@ pub fn matmul_accumulated(
     b: &Operand<'_>,
     c: &mut [f32],
 ) -> Result<(), AccumulateError> {
+    accumulated(level, accumulator, chunk, a, b, c, &AtomicBool::new(false))
+}
+
+/// Whether a product can be had.
+fn check(
+    accumulator: &Accumulator,
+    chunk: Option<NonZeroUsize>,
+    formats: [&FloatFormat; 2],
+) -> Result<(), AccumulateError> {
+    match accumulator {
+        Accumulator::Exact if chunk.is_some() => Err(AccumulateError::ChunkOfExact),
+        Accumulator::TensorCore(_) if formats.contains(&&FLOAT32) => Err(AccumulateError::WideOperand),
+        _ => Ok(()),
+    }
+}
+
+/// [`matmul_accumulated`], which ends early once `stop` is true.
+fn accumulated(
+    level: Level,
+    accumulator: &Accumulator,
+    chunk: Option<NonZeroUsize>,
+    a: &Operand<'_>,
+    b: &Operand<'_>,
+    c: &mut [f32],
+    stop: &AtomicBool,
+) -> Result<(), AccumulateError> {
     let ((m, k), (depth, n)) = (a.shape(), b.shape());
     assert_eq!(k, depth, "the inner dimensions differ");
     assert_eq!(c.len(), m * n, "the result has another size");
+    check(accumulator, chunk, [a.format, b.format])?;
     match accumulator {
-        Accumulator::Exact if chunk.is_some() => return Err(AccumulateError::ChunkOfExact),
-        Accumulator::TensorCore(_) if *a.format == FLOAT32 || *b.format == FLOAT32 => {
-            return Err(AccumulateError::WideOperand);
-        }
-        Accumulator::Float32 => return Ok(float32(level, chunk, a, b, c)?),
+        Accumulator::Float32 => return Ok(float32(level, chunk, a, b, c, stop)?),
         Accumulator::Exact if fits_float32(a.format, b.format, k) => {
-            return Ok(matmul(level, a, Right::Operand(b), c)?);
+            return Ok(one(level, a, Side::Operand(*b), c, stop)?);
         }
         _ => {}
     }
     if n < WIDTH / 2 && m > n {
         // Few columns fill no vector: rows and columns change places, which no accumulator tells.
         let mut turned = vec![0.0; m * n];
-        matmul_accumulated(level, accumulator, chunk, &b.transposed(), &a.transposed(), &mut turned)?;
+        accumulated(level, accumulator, chunk, &b.transposed(), &a.transposed(), &mut turned, stop)?;
         for (i, x) in c.iter_mut().enumerate() {
             *x = turned[i % n * m + i / n];
         }
         return Ok(());
     }
-    let call = Call { level, chunk, a, b, c };
+    let call = Call { level, chunk, a, b, c, stop };
     match accumulator {
         Accumulator::Float32 => unreachable!("done above"),
         Accumulator::Float64 => call.chunked(Float64)?,
@@ -153,6 +203,7 @@ struct Call<'a> {
     a: &'a Operand<'a>,
     b: &'a Operand<'a>,
     c: &'a mut [f32],
+    stop: &'a AtomicBool,
 }
 
 impl Call<'_> {
@@ -164,15 +215,15 @@ impl Call<'_> {
     }
 
     fn whole<R: Rule>(self, rule: &R) -> Result<(), ThreadsError> {
-        let Self { level, a, b, c, .. } = self;
+        let Self { level, a, b, c, stop, .. } = self;
         let ((m, k), (_, n)) = (a.shape(), b.shape());
         let threads =
             if m.saturating_mul(n).saturating_mul(k) < PARALLEL_WORK { 1 } else { parallel::threads()? };
         if threads == 1 {
-            product(level, rule, a, b, c, 1);
+            product(level, rule, a, b, c, 1, stop);
             Ok(())
         } else {
-            parallel::install(|| product(level, rule, a, b, c, threads))
+            parallel::install(|| product(level, rule, a, b, c, threads, stop))
         }
     }
 }
@@ -187,8 +238,9 @@ fn float32(
     a: &Operand<'_>,
     b: &Operand<'_>,
     c: &mut [f32],
+    stop: &AtomicBool,
 ) -> Result<(), ThreadsError> {
-    let Some(chunk) = chunk else { return matmul(level, a, Right::Operand(b), c) };
+    let Some(chunk) = chunk else { return one(level, a, Side::Operand(*b), c, stop) };
     let ((m, k), (_, n)) = (a.shape(), b.shape());
     c.fill(0.0);
     if n == 0 {
@@ -202,7 +254,10 @@ fn float32(
         let part = &mut part[..c.len()];
         for terms in spans(k, chunk.get()) {
             let b = b.columns(terms.clone()).transposed();
-            matmul(level, &a.columns(terms), Right::Operand(&b), part)?;
+            one(level, &a.columns(terms), Side::Operand(b), part, stop)?;
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             parallel::zip_chunks(part, c, |_, part, total| level.run(Add { part, total }))?;
         }
     }

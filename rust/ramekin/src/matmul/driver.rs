@@ -93,7 +93,8 @@ pub fn matmul_batch(
     c.chunks_exact_mut(m * n).enumerate().try_for_each(|(i, c)| one(level, &a.matrix(i), right(i), c, stop))
 }
 
-fn one(
+/// One product, which ends early once `stop` is true.
+pub(super) fn one(
     level: Level,
     a: &Operand<'_>,
     b: Side<'_>,

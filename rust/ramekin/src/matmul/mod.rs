@@ -31,7 +31,7 @@ mod tensor_core;
 pub(crate) mod tile;
 mod vector;
 
-pub use accumulate::{AccumulateError, Accumulator, matmul_accumulated};
+pub use accumulate::{AccumulateError, Accumulator, matmul_accumulated, matmul_accumulated_batch};
 pub use driver::{matmul, matmul_batch};
 pub use operand::{Codes, Operand, OperandError};
 pub use packed::PackedMatrix;

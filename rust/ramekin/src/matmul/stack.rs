@@ -57,6 +57,11 @@ impl<'a> Stack<'a> {
         self.first.shape
     }
 
+    /// What all their elements are in.
+    pub(super) fn format(&self) -> &'a FloatFormat {
+        self.first.format
+    }
+
     /// One of the matrices.
     ///
     /// # Panics

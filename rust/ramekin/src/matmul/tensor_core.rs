@@ -73,7 +73,7 @@ impl TensorCore {
             if (1..=most).contains(&value) {
                 Ok(())
             } else {
-                Err(TensorCoreError(format!("{what} = {value}; accepted: 1 to {most}")))
+                Err(TensorCoreError(format!("{what} is out of range; accepted: 1 to {most}")))
             }
         };
         check("terms", terms, DEPTH)?;

@@ -1,6 +1,7 @@
 //! The walk that all accumulators share: rectangles of the result, by blocks of `k`.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
@@ -63,7 +64,7 @@ impl<const R: usize> Terms<'_, R> {
     }
 }
 
-/// `c = a b` by a rule, on the threads of the pool that this is called on.
+/// `c = a b` by a rule, on the threads of the pool that this is called on. Once `stop` is true it ends early.
 pub(super) fn product<R: Rule>(
     level: Level,
     rule: &R,
@@ -71,6 +72,7 @@ pub(super) fn product<R: Rule>(
     b: &Operand<'_>,
     c: &mut [f32],
     threads: usize,
+    stop: &AtomicBool,
 ) {
     let ((m, _), (_, n)) = (a.shape(), b.shape());
     if m == 0 || n == 0 {
@@ -85,7 +87,7 @@ pub(super) fn product<R: Rule>(
             .into_par_iter()
             .map(|columns| {
                 let mut part = vec![0.0; m * columns.len()];
-                band(level, rule, (a, 0..m), (b, columns.clone()), &mut part);
+                band(level, rule, (a, 0..m), (b, columns.clone()), &mut part, stop);
                 (columns, part)
             })
             .collect();
@@ -100,7 +102,7 @@ pub(super) fn product<R: Rule>(
     let shares = m.div_ceil(R::RECTANGLE.0).next_multiple_of(threads.min(m.div_ceil(8)));
     let rows = m.div_ceil(shares);
     let share = |(i, c): (usize, &mut [f32])| {
-        band(level, rule, (a, i * rows..m.min((i + 1) * rows)), (b, 0..n), c);
+        band(level, rule, (a, i * rows..m.min((i + 1) * rows)), (b, 0..n), c, stop);
     };
     if threads == 1 {
         c.chunks_mut(rows * n).enumerate().for_each(share);
@@ -116,6 +118,7 @@ fn band<R: Rule>(
     (a, rows): (&Operand<'_>, Range<usize>),
     (b, columns): (&Operand<'_>, Range<usize>),
     c: &mut [f32],
+    stop: &AtomicBool,
 ) {
     // Rounding at the end, too, is in the default environment.
     let _guard = fpenv::Guard::new();
@@ -125,7 +128,7 @@ fn band<R: Rule>(
         let rows = rows.start + part.start..rows.start + part.end;
         for part in spans(stride, most_columns) {
             let columns = columns.start + part.start..columns.start + part.end;
-            rectangle(level, rule, (a, rows.clone()), (b, columns), (&mut c[part.start..], stride));
+            rectangle(level, rule, (a, rows.clone()), (b, columns), (&mut c[part.start..], stride), stop);
         }
     }
 }
@@ -137,6 +140,7 @@ fn rectangle<R: Rule>(
     (a, rows): (&Operand<'_>, Range<usize>),
     (b, columns): (&Operand<'_>, Range<usize>),
     (c, stride): (&mut [f32], usize),
+    stop: &AtomicBool,
 ) {
     let k = a.shape().1;
     let panels = columns.len().div_ceil(WIDTH);
@@ -146,6 +150,9 @@ fn rectangle<R: Rule>(
     let (packed_a, packed_b) = scratch.units().split_at_mut(rows_len(rows.len()));
     let mut first = 0;
     while first < k {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
         let end = block_end(rule.step(), rule.chunk(), first, k);
         level.run(Pack {
             operand: a,

@@ -31,7 +31,7 @@ from ramekin.formats import (
     p3109,
     tfloat32,
 )
-from ramekin.linalg import PackedMatrix, dot, matmul, pack_matrix
+from ramekin.linalg import PackedMatrix, TensorCore, dot, matmul, pack_matrix
 from ramekin.packing import pack, unpack
 from ramekin.system import get_num_threads, isa, set_num_threads
 from ramekin.trainer import Trainer
@@ -39,6 +39,7 @@ from ramekin.trainer import Trainer
 __all__ = [
     "FloatFormat",
     "PackedMatrix",
+    "TensorCore",
     "Trainer",
     "__version__",
     "amp",

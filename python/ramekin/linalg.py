@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+import operator
+import sys
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ramekin import _native
-from ramekin._native import PackedMatrix
+from ramekin._native import PackedMatrix, TensorCore
 from ramekin.formats import format_of
 
-__all__ = ["PackedMatrix", "dot", "matmul", "pack_matrix"]
+__all__ = ["PackedMatrix", "TensorCore", "dot", "matmul", "pack_matrix"]
+
+#: What products are added up in: "float32", "float64", "exact", "float16", "bfloat16", or a model of tensor
+#: cores or its name.
+Accumulator: TypeAlias = str | TensorCore
 
 
-def dot(a: ArrayLike, b: ArrayLike) -> np.float32:
+def dot(
+    a: ArrayLike, b: ArrayLike, *, accumulate: Accumulator = "float32", chunk: int | None = None
+) -> np.float32:
     """Multiply two vectors of any mix of formats, element by element, and add the products.
 
     The sum means, in float32 with one rounding to nearest even per step::
@@ -30,6 +38,8 @@ def dot(a: ArrayLike, b: ArrayLike) -> np.float32:
     Operands are taken at their exact values, subnormals are kept, and NaN is written as the canonical quiet
     NaN. Memory layout and instruction sets do not show in the bits. :func:`matmul` adds in another order.
 
+    In any other accumulator there are no lanes: the sum is that of :func:`matmul` of the two vectors.
+
     Parameters
     ----------
     a : array_like, shape (K,)
@@ -38,6 +48,10 @@ def dot(a: ArrayLike, b: ArrayLike) -> np.float32:
         array that it holds.
     b : array_like, shape (K,)
         Likewise; the two formats may differ.
+    accumulate : str or TensorCore, default "float32"
+        The lanes above, or what else to add up in, as for :func:`matmul`.
+    chunk : int, optional
+        Terms after which the sum starts anew, as for :func:`matmul`; for other accumulators only.
 
     Returns
     -------
@@ -47,23 +61,44 @@ def dot(a: ArrayLike, b: ArrayLike) -> np.float32:
     Raises
     ------
     TypeError
-        If an operand's dtype is no format; float64 and integers must be cast first.
+        If an operand's dtype is no format (float64 and integers must be cast first), or `accumulate` or
+        `chunk` is of another type.
     ValueError
-        If an operand is no vector or the lengths differ.
+        If an operand is no vector, the lengths differ, or the accumulator is refused as by :func:`matmul` or
+        has no chunks.
 
     Notes
     -----
-    The work is done on one thread, and takes no memory that grows with K.
+    The work is done on one thread, and takes no memory that grows with K. In other accumulators than float32
+    Ctrl-C ends a long sum.
     """
-    product = _native.dot(a, b)
+    if accumulate == "float32":
+        if chunk is not None:
+            _terms(chunk, "dot")
+            raise ValueError(
+                "dot: the lanes of float32 have no chunks; accepted: no chunk, another accumulator, or matmul"
+            )
+        product = _native.dot(a, b)
+        if product is None:
+            product = _native.dot(_operand(a, "dot: a"), _operand(b, "dot: b"))
+            assert product is not None
+        return product
+    terms = _terms(chunk, "dot")
+    product = _native.dot_accumulated(a, b, accumulate, terms)
     if product is None:
-        product = _native.dot(_operand(a, "dot: a"), _operand(b, "dot: b"))
+        left, right = _operand(a, "dot: a"), _operand(b, "dot: b")
+        product = _native.dot_accumulated(left, right, accumulate, terms)
         assert product is not None
     return product
 
 
 def matmul(
-    a: ArrayLike, b: ArrayLike | PackedMatrix, *, out: NDArray[np.float32] | None = None
+    a: ArrayLike,
+    b: ArrayLike | PackedMatrix,
+    *,
+    accumulate: Accumulator = "float32",
+    chunk: int | None = None,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Multiply matrices, vectors, or batches of matrices, of any mix of formats.
 
@@ -74,7 +109,7 @@ def matmul(
             c = fma(a[k], b[k], c)
 
     Operands are taken at their exact values, subnormals are kept, and every NaN is written as the canonical
-    quiet NaN. Blocking, threads and instruction sets do not show in the bits.
+    quiet NaN. Blocking, threads and instruction sets do not show in the bits, in other accumulators either.
 
     Parameters
     ----------
@@ -86,6 +121,27 @@ def matmul(
         Likewise; the two formats may differ. Leading dimensions are broadcast, without a copy, as by
         ``numpy.matmul``. The product with a :class:`PackedMatrix` has the same bits as that with the matrix
         that was packed.
+    accumulate : str or TensorCore, default "float32"
+        What the terms ``a[k] b[k]`` of an element are added up in:
+
+        - ``"float32"``: the chain above. Partial sums are added in float32.
+        - ``"float64"``: ``c = +0.0``, then ``c = fma(a[k], b[k], c)`` in float64 (in which the products are
+          exact), to nearest even, and rounded to float32 at the end. Partial sums are added in float64, and
+          their total rounded at the end.
+        - ``"exact"``: the exact sum of the exact products, rounded once to float32, to nearest even:
+          independent of any order. A sum that is zero is +0. It is NaN if a product is (a NaN operand, or
+          zero times infinity) or if infinities of both signs are among the products, else infinite if one of
+          them is. No chunk: it would not change the sum.
+        - ``"float16"``: ``c = +0.0``, then ``c = a[k] b[k] + c``, rounded once to float16, to nearest even:
+          overflow gives infinity, subnormals are kept. Partial sums are added in float32 (promotion, as in
+          DeepSeek-V3, section 3.3.2).
+        - ``"bfloat16"``: the same in bfloat16.
+        - a :class:`TensorCore` or the name of one of its presets: a model of a GPU's tensor cores. Partial
+          sums are added in float32, to nearest even (DeepSeek-V3, section 3.3.2, takes a chunk of 128).
+    chunk : int, optional
+        The sum starts anew every so many terms, and the partial sums are added up in ascending order, from
+        +0: ``total = +0.0``, then ``total = total + partial``, rounded to nearest even in the precision that
+        each accumulator names. If not given, there is one sum of all terms and no total.
     out : ndarray of float32, optional
         Where to put the product: of its shape, in native byte order, any strides. It may overlap the
         operands. Where it does, or is not C-contiguous, the product is made in a temporary array of its size.
@@ -99,23 +155,36 @@ def matmul(
     Raises
     ------
     TypeError
-        If an operand's dtype is no format (float64 and integers must be cast first), or `out` is no array of
-        float32.
+        If an operand's dtype is no format (float64 and integers must be cast first), `out` is no array of
+        float32, or `accumulate` or `chunk` is of another type.
     ValueError
         If an operand has no dimensions, the inner dimensions differ, the leading ones do not broadcast, or
-        `out` has another shape or is read-only.
+        `out` has another shape or is read-only. If no accumulator has the name, `chunk` is not positive or
+        given for "exact", tensor cores are to multiply float32, or a :class:`PackedMatrix` is to be
+        multiplied other than in float32 without chunks.
 
     Notes
     -----
     Beside operands and result a product takes at most 6 MiB for each thread, and 4 K bytes where an operand
-    is a vector.
+    is a vector. Other accumulators take no more for each thread, but for some shapes the size of the result;
+    a chunk of float32 takes 768 N bytes, or a megabyte, more.
 
     Ctrl-C ends a long product; `out` is left unfinished then.
+
+    Sources: DeepSeek-V3 technical report, 2024, section 3.3.2, for chunks; those of the tensor cores are
+    named by :class:`TensorCore`.
     """
-    product = _native.matmul(a, b, out)
+    if chunk is None and accumulate == "float32":
+        product = _native.matmul(a, b, out)
+        if product is None:
+            product = _native.matmul(_operand(a, "matmul: a"), _right(b), out)
+            assert product is not None
+        return product
+    terms = _terms(chunk, "matmul")
+    product = _native.matmul_accumulated(a, b, accumulate, terms, out)
     if product is None:
-        right = b if isinstance(b, PackedMatrix) else _operand(b, "matmul: b")
-        product = _native.matmul(_operand(a, "matmul: a"), right, out)
+        left, right = _operand(a, "matmul: a"), _right(b)
+        product = _native.matmul_accumulated(left, right, accumulate, terms, out)
         assert product is not None
     return product
 
@@ -131,8 +200,8 @@ def pack_matrix(b: ArrayLike) -> PackedMatrix:
     Returns
     -------
     PackedMatrix
-        The matrix, for ``matmul(a, packed)``. It takes 4 bytes an element; 2 if the CPU multiplies bfloat16
-        and all the format's numbers are bfloat16's.
+        The matrix, for ``matmul(a, packed)``, in float32 without chunks. It takes 4 bytes an element; 2 if
+        the CPU multiplies bfloat16 and all the format's numbers are bfloat16's.
 
     Raises
     ------
@@ -146,6 +215,21 @@ def pack_matrix(b: ArrayLike) -> PackedMatrix:
         packed = _native.pack_matrix(_operand(b, "pack_matrix: b"))
         assert packed is not None
     return packed
+
+
+def _terms(chunk: int | None, what: str) -> int | None:
+    """Return a chunk as the core takes it."""
+    if chunk is None:
+        return None
+    if not isinstance(chunk, (int, np.integer)) or isinstance(chunk, bool):
+        raise TypeError(f"{what}: chunk is a {type(chunk).__name__}; accepted: a positive int or None")
+    if chunk < 1:
+        raise ValueError(f"{what}: chunk is {chunk}; accepted: a positive int or None")
+    return min(operator.index(chunk), sys.maxsize)
+
+
+def _right(b: ArrayLike | PackedMatrix) -> NDArray[Any] | PackedMatrix:
+    return b if isinstance(b, PackedMatrix) else _operand(b, "matmul: b")
 
 
 def _operand(x: ArrayLike, what: str) -> NDArray[Any]:

@@ -1,13 +1,17 @@
 //! Dot products.
 
+use std::num::NonZeroUsize;
+
 use numpy::npyffi::PY_ARRAY_API;
 use numpy::{PyArrayDescrMethods, dtype};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use ramekin::dot::dot as product;
 
+use crate::accumulate::Sum;
+use crate::matmul::{self, Factor};
 use crate::operand::Source;
-use crate::shape::tuple;
+use crate::shape::{Shape, tuple};
 use crate::system::level;
 
 /// Elements up to which the interpreter is held: releasing it would cost as much.
@@ -21,17 +25,39 @@ pub(crate) fn dot<'py>(
     b: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let (Some(a), Some(b)) = (Source::new(a), Source::new(b)) else { return Ok(None) };
-    let length = length(&a, "a")?;
-    if length != self::length(&b, "b")? {
-        let (a, b) = (tuple(a.shape()), tuple(b.shape()));
-        return Err(PyValueError::new_err(format!("dot: lengths differ: a has shape {a}, b has shape {b}")));
-    }
+    let length = common_length(&a, &b)?;
     let level = level()?;
     let _locks = if length > SMALL { Some((a.lock()?, b.lock()?)) } else { None };
     // SAFETY: the arrays are locked or the interpreter is held.
     let (a, b) = unsafe { (a.row()?, b.row()?) };
     let value = if length > SMALL { py.detach(|| product(level, &a, &b)) } else { product(level, &a, &b) };
     scalar(py, value).map(Some)
+}
+
+/// The same in another accumulator, the product of a row and a column.
+#[pyfunction]
+pub(crate) fn dot_accumulated<'py>(
+    py: Python<'py>,
+    a: &Bound<'py, PyAny>,
+    b: &Bound<'py, PyAny>,
+    accumulate: &Bound<'py, PyAny>,
+    chunk: Option<NonZeroUsize>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let sum = Sum::new(accumulate, chunk, "dot")?;
+    let (Some(a), Some(b)) = (Source::new(a), Source::new(b)) else { return Ok(None) };
+    common_length(&a, &b)?;
+    let shape = Shape::new(a.shape(), b.shape())?;
+    matmul::product(py, &shape, a, Factor::Array(b), Some(&sum), None).map(Some)
+}
+
+#[inline(always)]
+fn common_length(a: &Source<'_, '_>, b: &Source<'_, '_>) -> PyResult<usize> {
+    let length = length(a, "a")?;
+    if length != self::length(b, "b")? {
+        let (a, b) = (tuple(a.shape()), tuple(b.shape()));
+        return Err(PyValueError::new_err(format!("dot: lengths differ: a has shape {a}, b has shape {b}")));
+    }
+    Ok(length)
 }
 
 fn length(vector: &Source<'_, '_>, name: &str) -> PyResult<usize> {

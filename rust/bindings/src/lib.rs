@@ -3,6 +3,7 @@
 
 use pyo3::prelude::*;
 
+mod accumulate;
 mod array;
 mod convert;
 mod dot;
@@ -20,13 +21,15 @@ mod verify;
 #[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
+    use super::accumulate::TensorCore;
+    #[pymodule_export]
     use super::convert::{decode, encode, pack, packed_len, round_to, unpack};
     #[pymodule_export]
-    use super::dot::dot;
+    use super::dot::{dot, dot_accumulated};
     #[pymodule_export]
     use super::format::{Format, named_formats, p3109};
     #[pymodule_export]
-    use super::matmul::matmul;
+    use super::matmul::{matmul, matmul_accumulated};
     #[pymodule_export]
     use super::packed::{Packed, pack_matrix};
     #[pymodule_export]

@@ -1,6 +1,7 @@
 //! Matrix products: shapes by NumPy's rules, and where the result goes.
 
 use std::ffi::c_int;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,9 +14,10 @@ use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use ramekin::matmul::{Rights, Stack, matmul_batch};
+use ramekin::matmul::{AccumulateError, Rights, Stack, matmul_accumulated_batch, matmul_batch};
 use ramekin::parallel;
 
+use crate::accumulate::Sum;
 use crate::array::writable;
 use crate::operand::{Side, Source};
 use crate::packed::Packed;
@@ -26,6 +28,8 @@ use crate::system::{level, value_error};
 const SMALL: usize = 1 << 15;
 /// Multiply-adds from which on Ctrl-C ends a product, and how often it is looked for: from some milliseconds on.
 const LONG: usize = 1 << 29;
+/// Other accumulators than float32's chain take longer by up to so many powers of two, vectors by some more.
+const SLOWER: u32 = 7;
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// The product of `a` and `b` in `out`, or in a new array; None where `a` or `b` must be brought to another form
@@ -37,33 +41,59 @@ pub(crate) fn matmul<'py>(
     b: &Bound<'py, PyAny>,
     out: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
+    summed(py, a, b, None, out)
+}
+
+/// The same, added up in another accumulator.
+#[pyfunction]
+pub(crate) fn matmul_accumulated<'py>(
+    py: Python<'py>,
+    a: &Bound<'py, PyAny>,
+    b: &Bound<'py, PyAny>,
+    accumulate: &Bound<'py, PyAny>,
+    chunk: Option<NonZeroUsize>,
+    out: Option<Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let sum = Sum::new(accumulate, chunk, "matmul")?;
+    summed(py, a, b, Some(&sum), out)
+}
+
+fn summed<'py>(
+    py: Python<'py>,
+    a: &Bound<'py, PyAny>,
+    b: &Bound<'py, PyAny>,
+    sum: Option<&Sum>,
+    out: Option<Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Some(left) = Source::new(a) else { return Ok(None) };
     if let Ok(packed) = b.cast::<Packed>() {
         let (rows, columns) = packed.get().shape();
         let shape = Shape::new(left.shape(), &[rows, columns])?;
-        return product(py, &shape, left, Factor::Packed(packed.get()), out).map(Some);
+        return product(py, &shape, left, Factor::Packed(packed.get()), sum, out).map(Some);
     }
     let Some(right) = Source::new(b) else { return Ok(None) };
     let shape = Shape::new(left.shape(), right.shape())?;
-    product(py, &shape, left, Factor::Array(right), out).map(Some)
+    product(py, &shape, left, Factor::Array(right), sum, out).map(Some)
 }
 
 /// What is multiplied by.
-enum Factor<'a, 'py> {
+pub(crate) enum Factor<'a, 'py> {
     Array(Source<'a, 'py>),
     Packed(&'a Packed),
 }
 
-fn product<'py>(
+/// The product in `out`, or in a new array, or as a scalar; added up in float32's chain where `sum` is None.
+pub(crate) fn product<'py>(
     py: Python<'py>,
     shape: &Shape,
     a: Source<'_, 'py>,
     b: Factor<'_, 'py>,
+    sum: Option<&Sum>,
     out: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let Some(out) = out else {
         let result = new(py, &shape.result)?;
-        multiply(py, shape, a, b, &result)?;
+        multiply(py, shape, a, b, sum, &result)?;
         return Ok(if shape.result.is_empty() { result.get_item(())? } else { result });
     };
     let written = checked(&out, &shape.result)?;
@@ -76,10 +106,10 @@ fn product<'py>(
             Factor::Packed(_) => true,
         };
     if in_place {
-        multiply(py, shape, a, b, &out)?;
+        multiply(py, shape, a, b, sum, &out)?;
     } else {
         let result = new(py, &shape.result)?;
-        multiply(py, shape, a, b, &result)?;
+        multiply(py, shape, a, b, sum, &result)?;
         // SAFETY: both are arrays.
         let failed = unsafe {
             let array = |array: &Bound<'_, PyAny>| array.as_ptr().cast::<PyArrayObject>();
@@ -148,11 +178,13 @@ fn multiply(
     shape: &Shape,
     a: Source<'_, '_>,
     b: Factor<'_, '_>,
+    sum: Option<&Sum>,
     result: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     let level = level()?;
     let batch = &shape.result[..shape.batch];
-    let _locks = if shape.work > SMALL {
+    let (small, long) = if sum.is_some() { (SMALL >> SLOWER, LONG >> SLOWER) } else { (SMALL, LONG) };
+    let _locks = if shape.work > small {
         let b = if let Factor::Array(b) = &b { Some(b.lock()?) } else { None };
         Some((a.lock()?, b, writable::<f32>(result)?))
     } else {
@@ -174,11 +206,19 @@ fn multiply(
         Factor::Packed(b) => Rights::Packed(&b.matrix),
     };
     let stop = AtomicBool::new(false);
-    if shape.work <= SMALL {
-        return matmul_batch(level, &a, b, c, &stop).map_err(value_error);
+    let mut multiply = || match sum {
+        None => matmul_batch(level, &a, b, c, &stop).map_err(AccumulateError::Threads),
+        Some(sum) => matmul_accumulated_batch(level, &sum.accumulator, sum.chunk, &a, b, c, &stop),
+    };
+    let refusal = |error: AccumulateError| match (error, sum) {
+        (AccumulateError::Threads(error), _) => value_error(error),
+        (error, sum) => value_error(format!("{}: {error}", sum.map_or("matmul", |sum| sum.function))),
+    };
+    if shape.work <= small {
+        return multiply().map_err(refusal);
     }
-    if shape.work < LONG {
-        return py.detach(|| matmul_batch(level, &a, b, c, &stop)).map_err(value_error);
+    if shape.work < long {
+        return py.detach(multiply).map_err(refusal);
     }
     let mut interrupt = None;
     let look = || {
@@ -187,7 +227,8 @@ fn multiply(
             stop.store(true, Ordering::Relaxed);
         }
     };
-    let multiply = || matmul_batch(level, &a, b, c, &stop);
-    py.detach(|| parallel::install_watched(multiply, INTERVAL, look)).flatten().map_err(value_error)?;
+    py.detach(|| parallel::install_watched(multiply, INTERVAL, look))
+        .map_err(value_error)?
+        .map_err(refusal)?;
     interrupt.map_or(Ok(()), Err)
 }

@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(console: Console, quick: bool, threads: str | None) -> list[Result]:
     cache = Plan(7, 1e-3) if quick else Plan(25, 2e-3)
     memory = Plan(3, 0.0) if quick else Plan(9, 0.0)
+    scaling = Plan(cache.repeats, 2e-2)
     results = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True) as progress:
@@ -87,7 +88,9 @@ def _run(console: Console, quick: bool, threads: str | None) -> list[Result]:
             progress.update(task, description=f"{work.name}, {work.place}")
             if work.kind != "scaling":
                 _set_num_threads(work.threads)
-            results.append(Result(work, measure(work.calls, cache if work.place == "cache" else memory)))
+            # Threads wake now and then: samples long enough to hold that.
+            plan = memory if work.place == "memory" else scaling if work.kind == "scaling" else cache
+            results.append(Result(work, measure(work.calls, plan)))
     return results
 
 

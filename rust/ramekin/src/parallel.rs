@@ -1,9 +1,10 @@
 //! The thread pool: made at first use, resized on request, made anew in a forked child.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -153,7 +154,7 @@ const LINE: usize = 64;
 const BLOCK: usize = 1 << 12;
 
 /// Applies `work` to `src` and `dst`, cut in step into chunks on the pool where that pays. It is told the index
-/// of each chunk's first element, and writes every element of its part of `dst`. What is larger than the caches is written [past them](crate::stream).
+/// of each chunk's first element, and writes every element of its part of `dst`. What is larger than the caches is written past them.
 ///
 /// # Errors
 ///
@@ -210,11 +211,43 @@ fn chunks<A: Sync, B: Send>(
     };
     pool.in_place_scope(|scope| {
         for _ in 1..pool.current_num_threads().min(src.len().div_ceil(CHUNK)) {
-            scope.spawn(|_| drain());
+            scope.spawn(|_| {
+                drain();
+                stay_awake();
+            });
         }
         drain();
     });
     Ok(())
+}
+
+/// How long a worker looks for more work before it sleeps: as long as it takes to wake on a virtual machine. Work
+/// on arrays comes in quick succession.
+const AWAKE: Duration = Duration::from_micros(200);
+
+thread_local! {
+    /// Until when this worker looks for work, if it does.
+    static AWAKE_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Keeps a worker of the pool that has done its part from sleeping at once.
+fn stay_awake() {
+    if AWAKE_UNTIL.get().is_some() {
+        // The loop below, further up this thread's stack, came here.
+        AWAKE_UNTIL.set(Some(Instant::now() + AWAKE));
+        return;
+    }
+    rayon::spawn(|| {
+        if AWAKE_UNTIL.get().is_none() {
+            AWAKE_UNTIL.set(Some(Instant::now() + AWAKE));
+            while AWAKE_UNTIL.get().is_some_and(|until| Instant::now() < until) {
+                if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                    std::hint::spin_loop();
+                }
+            }
+            AWAKE_UNTIL.set(None);
+        }
+    });
 }
 
 #[cfg(test)]

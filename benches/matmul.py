@@ -102,15 +102,15 @@ def _roofline(console: Console, seconds: float) -> dict[str, dict[str, float]]:
 
 
 def _run(console: Console, quick: bool) -> list[Result]:
-    plan = Plan(5, 1e-2) if quick else Plan(15, 5e-2)
+    # Some of the others take seconds for a product.
+    plan = Plan(5, 1e-2, limit=1.0) if quick else Plan(15, 5e-2, limit=5.0)
     results = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("")
         for work in _workloads():
             progress.update(task, description=work.name)
-            # A scaled product takes seconds.
-            results.append(Result(work, measure(work.calls, Plan(2, 0.0) if work.kind == "scaled" else plan)))
+            results.append(Result(work, measure(work.calls, plan)))
     return results
 
 

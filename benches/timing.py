@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 import timeit
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,10 +22,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Plan:
-    """How often: `repeats` samples of each call, each of as many runs as fill `seconds`."""
+    """How often: `repeats` samples of each call, each of as many runs as fill `seconds`.
+
+    After two samples of each there are no more once `limit` seconds have passed.
+    """
 
     repeats: int
     seconds: float
+    limit: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,10 @@ def measure(calls: Mapping[str, Call], plan: Plan) -> dict[str, Timing]:
     timers = {name: timeit.Timer(call.run) for name, call in calls.items()}
     numbers = {name: _number(calls[name], timers[name], plan.seconds) for name in names}
     samples: dict[str, list[float]] = {name: [] for name in names}
+    start = time.perf_counter()
     for turn in range(plan.repeats):
+        if turn >= 2 and time.perf_counter() - start > plan.limit:
+            break
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             _prepare(calls[name])
@@ -95,5 +103,7 @@ def _number(call: Call, timer: timeit.Timer, seconds: float) -> int:
     number = 1
     for _ in range(3):
         once = max(timer.timeit(number) / number, 1e-8)
+        if number == 1 and once > 0.1:
+            break
         number = max(1, math.ceil(min(seconds, 64 * once * number) / once))
     return number

@@ -201,7 +201,7 @@ def pack_matrix(b: ArrayLike) -> PackedMatrix:
     -------
     PackedMatrix
         The matrix, for ``matmul(a, packed)``, in float32 without chunks. It takes 4 bytes an element; 2 if
-        the CPU multiplies bfloat16 and all the format's numbers are bfloat16's.
+        the CPU multiplies pairs of bfloat16 faster than float32 and the format's numbers are bfloat16's.
 
     Raises
     ------

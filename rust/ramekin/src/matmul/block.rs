@@ -58,8 +58,6 @@ pub(super) struct RowBlock<'a> {
     pub n: usize,
     /// The depth of the whole product.
     pub k: usize,
-    /// Whether pairs are multiplied faster than one by one.
-    pub pairs_pay: bool,
     /// The smallest element of the rows up to this block; updated where pairs are packed.
     pub smallest: &'a mut Smallest,
 }
@@ -72,9 +70,7 @@ impl Kernel for RowBlock<'_> {
         let width = tile_shape::<S>().1;
         let mut scratch = Scratch::new(Packed::Rows, rows_len(self.rows.len()) + panel_len(width, DEPTH));
         let (rows, panel) = scratch.units().split_at_mut(rows_len(self.rows.len()));
-        // Few rows do not pay for taking the pairs of B apart.
-        let pairs = self.b.unit == Unit::Pair && (self.pairs_pay || self.rows.len() <= tile_shape::<S>().0);
-        if pairs && S::HAS_PAIRS && fits_bfloat16(self.a.format) {
+        if self.b.unit == Unit::Pair && S::HAS_PAIRS && fits_bfloat16(self.a.format) {
             let block = (self.rows.clone(), self.b.depth.clone());
             let smallest = pack(simd, self.a, block, (Unit::Pair, Layout::Rows), rows);
             *self.smallest = self.smallest.and(smallest);

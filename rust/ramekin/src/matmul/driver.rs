@@ -184,12 +184,11 @@ impl Run<'_> {
         let shares = m.div_ceil(ROWS).next_multiple_of(threads.min(m.div_ceil(mr)));
         let rows = m.div_ceil(shares).next_multiple_of(mr);
         let shares = m.div_ceil(rows);
-        let pairs_pay = pairs::pay(level);
         let multiply = |block: &Block<'_>, c: &mut [f32], smallest: &mut [Smallest]| {
             let multiply = |(i, (c, smallest)): (usize, (&mut [f32], &mut Smallest))| {
                 let rows = i * rows..m.min((i + 1) * rows);
                 if !self.stopped() {
-                    level.run(RowBlock { a, rows, b: block.clone(), c, n, k, pairs_pay, smallest });
+                    level.run(RowBlock { a, rows, b: block.clone(), c, n, k, smallest });
                 }
             };
             if threads == 1 {
@@ -209,7 +208,7 @@ impl Run<'_> {
                 }
             }
             Side::Operand(b) => {
-                let pairs = fits_bfloat16(a.format) && fits_bfloat16(b.format) && pairs_pay;
+                let pairs = fits_bfloat16(a.format) && fits_bfloat16(b.format) && pairs::pay(level);
                 let unit = if pairs { Unit::Pair } else { Unit::Float };
                 let b = b.transposed();
                 let mut scratch = Scratch::new(Packed::Block, block_len(n, k, nr, unit));

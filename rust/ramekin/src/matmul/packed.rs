@@ -12,7 +12,7 @@ use crate::parallel::{self, ThreadsError};
 
 /// The right-hand side of products, decoded and laid out as the kernels of one level read it.
 ///
-/// An element takes 4 bytes, or 2 where the level has an instruction for bfloat16 and the format's numbers are
+/// An element takes 4 bytes, or 2 where the CPU multiplies pairs of bfloat16 faster and the format's numbers are
 /// bfloat16's; columns are padded to the width of a panel, rows to a multiple of 16 of those units in each block.
 #[derive(Debug)]
 pub struct PackedMatrix {
@@ -45,8 +45,7 @@ impl PackedMatrix {
     pub fn new(level: Level, b: &Operand<'_>) -> Result<Self, ThreadsError> {
         let (k, n) = b.shape();
         let (_, nr) = level.run(Shape);
-        // Half the memory, even where pairs are not multiplied faster.
-        let unit = if fits_bfloat16(b.format) && pairs::agree(level) { Unit::Pair } else { Unit::Float };
+        let unit = if fits_bfloat16(b.format) && pairs::pay(level) { Unit::Pair } else { Unit::Float };
         let transposed = b.transposed();
         let mut parts = Vec::new();
         let mut end = 0;

@@ -88,7 +88,7 @@ def register_dtypes(dtypes: list[tuple[np.dtype[Any], Format | None]]) -> None: 
 def cast_small(
     x: object,
     format: Format,
-    dtype: np.dtype[Any] | None,
+    codes: bool,
     rounding: str,
     saturate: bool,
     out: NDArray[Any] | None,

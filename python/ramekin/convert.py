@@ -77,7 +77,7 @@ def cast(
     # Small arrays are common, so what a call costs counts: look-ups that can be saved are.
     fmt = dtype if type(dtype) is FloatFormat else _target(dtype)
     if fmt is not None and seed is None and rounding != "stochastic":
-        quick = _native.cast_small(x, fmt, None, rounding, saturate, out)
+        quick = _native.cast_small(x, fmt, False, rounding, saturate, out)
         if quick is not None:
             return quick
     array = _numbers(x, "cast")
@@ -119,13 +119,13 @@ def encode(
     TypeError, ValueError
         As :func:`cast`.
     """
-    fmt = as_format(format)
-    dtype = fmt.code_dtype
+    fmt = format if type(format) is FloatFormat else as_format(format)
     if seed is None and rounding != "stochastic":
-        quick = _native.cast_small(x, fmt, dtype, rounding, saturate, out)
+        quick = _native.cast_small(x, fmt, True, rounding, saturate, out)
         if quick is not None:
             return quick
-    return _encode(_numbers(x, "encode"), fmt, dtype, rounding, saturate, _key(rounding, seed), out)
+    key = _key(rounding, seed)
+    return _encode(_numbers(x, "encode"), fmt, fmt.code_dtype, rounding, saturate, key, out)
 
 
 def decode(

@@ -89,25 +89,32 @@ impl<'a, 'py> Plain<'a, 'py> {
     }
 }
 
-/// `out`, or a new array of `dtype`: that of the format's codes, or if none is given the format's own. None where the
+/// `out`, or a new array of the format's own dtype or, if `codes`, of the integers that hold its codes. None where the
 /// long way must be taken, because `x` or `out` is no plain array, they overlap or do not fit, or the format has no
 /// dtype.
 #[pyfunction]
 pub(crate) fn cast_small<'py>(
     x: &Bound<'py, PyAny>,
     format: &Format,
-    dtype: Option<&Bound<'py, PyAny>>,
+    codes: bool,
     rounding: &str,
     saturate: bool,
     out: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Some(dtype) = dtype.or_else(|| Some(format.dtype.as_ref()?.bind(x.py()))) else { return Ok(None) };
-    let dtype = dtype.cast::<PyArrayDescr>()?;
-    let Some(source) = Plain::new(x, 0) else { return Ok(None) };
-    let Some(from) = source.format() else { return Ok(None) };
+    let py = x.py();
+    let dtype = match (&format.dtype, format.format.bits()) {
+        (_, 0..=8) if codes => numpy::dtype::<u8>(py),
+        (_, 9..=16) if codes => numpy::dtype::<u16>(py),
+        _ if codes => numpy::dtype::<u32>(py),
+        (Some(dtype), _) => dtype.bind(py).cast::<PyArrayDescr>()?.clone(),
+        (None, _) => return Ok(None),
+    };
+    let dtype = &dtype;
     if dtype.itemsize() * 8 < format.format.bits() as usize {
         return Err(value_error(format!("{} does not fit {dtype}", format.format)));
     }
+    let Some(source) = Plain::new(x, 0) else { return Ok(None) };
+    let Some(from) = source.format() else { return Ok(None) };
     let options = options(rounding, saturate, 0)?;
     let level = level()?;
     let given = out.is_some();

@@ -10,6 +10,7 @@ import pytest
 
 import ramekin as rk
 from conftest import run_python
+from hostile import assert_environment_does_not_show, needs_mxcsr
 from ramekin import _native
 
 ROOT = Path(__file__).parent.parent
@@ -108,7 +109,7 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 
 
 HOSTILE = """
-import ctypes, mmap, platform, numpy as np, ramekin as rk
+import numpy as np, ramekin as rk
 rng = np.random.default_rng(0)
 x = rng.integers(0, 1 << 32, 200_000, dtype=np.uint32).view(np.float32)
 wide = x.astype(np.float64)
@@ -126,34 +127,17 @@ def run():
     rk.set_num_threads(2)
     parts += [rk.matmul(np.tile(narrow, (9, 1)), narrow.T), rk.matmul(np.stack([narrow] * 9), narrow.T[None])]
     return b"".join(p.tobytes() for p in parts)
-right = run()
-{switch}
-flushed = float(np.float32(1e-40) * np.float32(1.0)) == 0.0
-print(flushed, run() == right)
-"""
-
-# ldmxcsr [rdi]; ret, as machine code: no Python library sets the register.
-SET_MXCSR = """
-assert platform.machine() == "x86_64"
-page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-page.write(bytes.fromhex("0fae17c3"))
-address = ctypes.addressof(ctypes.c_char.from_buffer(page))
-value = ctypes.c_uint32(0x1F80 | 0x8040 | 0x4000)
-ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(ctypes.addressof(value))
 """
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="sets an x86 register")
+@needs_mxcsr
 def test_bits_do_not_depend_on_the_floating_point_environment():
-    """Flush-to-zero, denormals-are-zero and upward rounding, set on the caller's thread."""
-    done = run_python(HOSTILE.replace("{switch}", SET_MXCSR))
-    assert done.stdout.split() == ["True", "True"], done.stdout + done.stderr
+    assert_environment_does_not_show(HOSTILE)
 
 
 def test_bits_do_not_depend_on_torchs_flush_denormal():
     pytest.importorskip("torch")
-    done = run_python(HOSTILE.replace("{switch}", "import torch; torch.set_flush_denormal(True)"))
-    assert done.stdout.split() == ["True", "True"], done.stdout + done.stderr
+    assert_environment_does_not_show(HOSTILE, "import torch; torch.set_flush_denormal(True)")
 
 
 def test_long_work_leaves_other_threads_running():

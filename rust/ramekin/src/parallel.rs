@@ -154,7 +154,8 @@ const LINE: usize = 64;
 const BLOCK: usize = 1 << 12;
 
 /// Applies `work` to `src` and `dst`, cut in step into chunks on the pool where that pays. It is told the index
-/// of each chunk's first element, and writes every element of its part of `dst`. What is larger than the caches is written past them.
+/// of each chunk's first element, and writes every element of its part of `dst`. What is larger than the caches is
+/// written past them.
 ///
 /// # Errors
 ///

@@ -8,7 +8,7 @@ use crate::format::{FloatFormat, NAMED};
 use crate::isa::{Kernel, Level};
 use crate::simd::{ByteTable, CODES, Places, Simd};
 
-/// Fewer codes of a format that is not named are decoded before the table is made.
+/// Fewer codes of a format that is not named are decoded sooner than its table is made.
 const SMALLEST: usize = 1024;
 
 /// The table of a format; None for those whose values the upper halves do not tell, and for the few of 7 bits.
@@ -40,10 +40,10 @@ pub(super) fn decode_by_table(level: Level, format: &FloatFormat, src: &[u8], ds
     if let Some(table) = named_byte_table(format) {
         return level.run(Looked { table, src, dst });
     }
-    match byte_table(format) {
-        Some(table) if src.len() >= SMALLEST => level.run(Looked { table: &table, src, dst }),
-        _ => 0,
+    if src.len() < SMALLEST {
+        return 0;
     }
+    byte_table(format).map_or(0, |table| level.run(Looked { table: &table, src, dst }))
 }
 
 struct HasTables;

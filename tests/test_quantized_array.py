@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import ramekin as rk
+from hostile import assert_environment_does_not_show, needs_mxcsr
 from ramekin import QuantizedArray
 
 INT8 = rk.mxint8.element
@@ -611,6 +612,18 @@ def test_tensor_scales_that_are_no_numbers(value):
     parts = (np.zeros((1, 8), U8), np.zeros((1, 1), U8), rk.nvfp4)
     with pytest.raises(TypeError, match="tensor_scale is a number, not"):
         QuantizedArray.from_parts(*parts, tensor_scale=value)
+
+
+@needs_mxcsr
+def test_tensor_scales_that_are_subnormal_in_any_environment():
+    assert_environment_does_not_show("""
+import numpy as np, ramekin as rk
+codes, scales = np.zeros((1, 8), np.uint8), np.zeros((1, 1), np.uint8)
+given = [np.float32(1e-40), np.array(1e-40, ">f4"), 1e-40]
+def run():
+    made = [rk.QuantizedArray.from_parts(codes, scales, "nvfp4", tensor_scale=scale) for scale in given]
+    return b"".join(q.tensor_scale.tobytes() + q.to_torchao()["per_tensor_scale"].tobytes() for q in made)
+""")
 
 
 # torchao

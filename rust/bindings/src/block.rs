@@ -171,10 +171,10 @@ pub(crate) fn quantize(
     rounding: &str,
     seed: u64,
     tensor_scale: bool,
-    amax: Option<f32>,
+    amax: Option<f64>,
     integer: bool,
     stats: bool,
-) -> PyResult<(Option<f32>, Option<Stats>)> {
+) -> PyResult<(Option<f64>, Option<Stats>)> {
     let how = Quantize {
         scheme: scheme(element, scale, block, scale_rounding, tensor_scale, integer)?,
         rounding: options(rounding, true, seed)?,
@@ -233,7 +233,7 @@ pub(crate) fn dequantize(
     element: &Format,
     scale: Option<&Format>,
     block: Option<(usize, usize)>,
-    tensor_scale: Option<f32>,
+    tensor_scale: Option<f64>,
     integer: bool,
 ) -> PyResult<()> {
     let scheme = scheme(element, scale, block, None, tensor_scale.is_some(), integer)?;
@@ -255,7 +255,7 @@ fn parts<'a, C: Code>(
     lengths: &'a [usize],
     codes: &'a [C],
     scales: Scales<'a>,
-    tensor_scale: Option<f32>,
+    tensor_scale: Option<f64>,
 ) -> Parts<'a, C> {
     Parts { lengths, codes, scales, tensor_scale }
 }

@@ -325,7 +325,7 @@ fn layouts_and_threads_give_the_same_bits() {
                         let array = Array::new(Elements::F32(memory), &dimensions, offset).unwrap();
                         let (codes, scales, done) = run.at(level, &array, rows);
                         let sums = done.sums.unwrap();
-                        let done = (codes, scales, done.tensor_scale.map(f32::to_bits), format!("{sums:?}"));
+                        let done = (codes, scales, done.tensor_scale.map(f64::to_bits), format!("{sums:?}"));
                         let first = first.get_or_insert_with(|| done.clone());
                         assert!(*first == done, "{element} {blocks:?} {threads} {level} {dimensions:?}");
                     }
@@ -343,7 +343,9 @@ fn values_are_products() {
     let (rows, columns) = (5, 70);
     let mut state = 11;
     for element in [named("float8_e4m3fn"), named("float6_e2m3fn"), named("float4_e2m1fn"), &int8] {
-        for (format, tensor) in [(named("float8_e8m0fnu"), None), (named("float8_e4m3fn"), Some(0.37f32))] {
+        for (format, tensor) in
+            [(named("float8_e8m0fnu"), None), (named("float8_e4m3fn"), Some(f64::from(0.37f32)))]
+        {
             for block in [(1, 32), (4, 16), (1, 9)] {
                 let integer = element.name == "int8";
                 let scale = match tensor {
@@ -378,7 +380,7 @@ fn values_are_products() {
                                 value(reference::decode(element, code.into()))
                             };
                             let exact = number * value(reference::decode(format, scale.into()));
-                            let tensor = f64::from(tensor.unwrap_or(1.0));
+                            let tensor = tensor.unwrap_or(1.0);
                             let got = (narrow[r * columns + c], wide[r * columns + c]);
                             // Products of a code's bits and a scale's are exact in float64; in float32 there is a
                             // rounding for each factor.

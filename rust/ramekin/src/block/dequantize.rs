@@ -8,7 +8,7 @@ use super::geometry::Geometry;
 use super::parts::{Part, parts, span};
 use super::scale::Scales;
 use super::scheme::Scheme;
-use super::spread::{Product, Spread};
+use super::spread::{Product, Spread, Times};
 use crate::convert::pack::unpack_here;
 use crate::convert::{Code, Products, decode};
 use crate::float::{Bits, Float};
@@ -25,8 +25,8 @@ pub struct Parts<'a, C> {
     pub codes: &'a [C],
     /// One for each block, row after row.
     pub scales: Scales<'a>,
-    /// The scale of the whole tensor above them.
-    pub tensor_scale: Option<f32>,
+    /// The scale of the whole tensor above them, a float32.
+    pub tensor_scale: Option<f64>,
 }
 
 /// Writes the numbers that codes and scales stand for: each element times its block's scale, and that times the
@@ -101,7 +101,7 @@ impl<C: Code> Work<'_, C> {
                 let products = Products { row: &elements, first, width, factors: &factors };
                 level.run(Spread { products, product: Product::Plain, out });
                 if let Some(scale) = self.array.tensor_scale {
-                    level.run(Times { scale: F::from_f64(f64::from(scale)), out });
+                    level.run(Times { scale, out });
                 }
             }
         }
@@ -137,23 +137,6 @@ impl<F: Float> Kernel for Integers<'_, F> {
         let unit = F::power_of_two(self.format.min_exponent() - self.format.mantissa_bits as i32);
         for (element, &integer) in self.elements.iter_mut().zip(self.integers) {
             *element = F::from_f64(f64::from(integer as i8)) * unit;
-        }
-    }
-}
-
-/// Multiplies all by one number.
-struct Times<'a, F> {
-    scale: F,
-    out: &'a mut [F],
-}
-
-impl<F: Float> Kernel for Times<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for x in self.out {
-            *x = *x * self.scale;
         }
     }
 }

@@ -4,6 +4,7 @@
 //! after the other while they are there. For larger ones, and for a scale of the whole tensor, the array is read once
 //! more before.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rayon::prelude::*;
@@ -14,7 +15,7 @@ use super::geometry::Geometry;
 use super::lines::Lines;
 use super::parts::{CACHED, Part, parts, span};
 use super::round::{Place, Rounder};
-use super::scale::{Rule, ScalesMut};
+use super::scale::{Convert, Rule, ScalesMut};
 use super::scheme::{Scale, Scheme};
 use super::stats::Sums;
 use crate::convert::{Code, Conversion, fits};
@@ -31,7 +32,7 @@ pub struct Quantize<'a> {
     pub rounding: Conversion,
     /// The largest magnitude of the tensor, if it is not to be found: where there is one scale for all, or a scale of
     /// the tensor above the others.
-    pub amax: Option<f32>,
+    pub amax: Option<f64>,
     /// Whether to tell what rounding did.
     pub stats: bool,
 }
@@ -39,8 +40,8 @@ pub struct Quantize<'a> {
 /// What there is beside codes and scales.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quantized {
-    /// The scale of the whole tensor above the blocks', where there is one.
-    pub tensor_scale: Option<f32>,
+    /// The scale of the whole tensor above the blocks', a float32, where there is one.
+    pub tensor_scale: Option<f64>,
     /// What rounding did, if that was asked.
     pub sums: Option<Sums>,
 }
@@ -90,6 +91,15 @@ pub fn quantize<C: Code>(
 /// round as any other that small: under stochastic rounding too, whose words have 32 bits.
 const NARROW: i32 = -90;
 
+/// Some columns of a band, and where its blocks are, counted from the first of the part and of all.
+struct Band {
+    rows: Range<usize>,
+    columns: Range<usize>,
+    blocks: usize,
+    in_part: usize,
+    in_all: usize,
+}
+
 /// One array's quantisation.
 struct Work<'a> {
     level: Level,
@@ -107,12 +117,20 @@ impl Work<'_> {
         mut scales: ScalesMut<'_>,
     ) -> Result<Quantized, ThreadsError> {
         let (scheme, geometry) = (&self.how.scheme, &self.geometry);
-        let amax = match (scheme.scale, self.how.amax) {
-            (Scale::Small { tensor: true, .. }, Some(amax)) => amax,
-            (Scale::Small { tensor: true, .. }, None) => {
+        // The scale of the tensor comes first: then what is read for it need not be read again for the blocks'.
+        let tensor = matches!(scheme.scale, Scale::Small { tensor: true, .. });
+        let mut of_blocks = None;
+        let amax = match self.how.amax {
+            Some(amax) if tensor => amax,
+            None if tensor && geometry.block_len() <= CACHED => {
+                let most = of_blocks.insert(self.amax_of_blocks::<F>()?);
+                let mut all = [0];
+                self.level.run(Amax { row: most, first: 0, width: most.len().max(1), most: &mut all });
+                self.exact(f32::from_bits(all[0]))
+            }
+            None if tensor => {
                 let all = Geometry::new(self.array.lengths(), geometry.columns, None);
-                let most = self.amax::<F>(&all)?;
-                most.first().map_or(0.0, |&most| F::from_bits_of(most).to_f64() as f32)
+                self.exact(F::from_bits_of(self.amax::<F>(&all)?[0]))
             }
             _ => 0.0,
         };
@@ -120,18 +138,34 @@ impl Work<'_> {
         let given = self.how.amax.filter(|_| scheme.block.is_none());
         let sums = if scheme.block.is_some() && geometry.block_len() <= CACHED {
             let parts = parts(geometry, |columns| scheme.row_codes(columns), Some(codes), Some(scales));
-            self.share(parts, |part| self.at_once::<F, C>(part, &rule))?
+            self.share(parts, |part| self.at_once::<F, C>(part, &rule, of_blocks.as_deref()))?
         } else {
-            let most = match given {
-                Some(amax) => vec![F::from_f64(f64::from(amax)).bits(); geometry.blocks()],
-                None => self.amax::<F>(geometry)?,
+            let has_nan = scheme.element.nan_code().is_some();
+            let mut most = match given {
+                // NaN that elements do not have must be found all the same.
+                Some(_) if has_nan => vec![F::Bits::ZERO],
+                _ => self.amax::<F>(geometry)?,
             };
+            if let Some(amax) = given
+                && most[0] <= F::INFINITY
+            {
+                let mut number = [F::from_bits_of(F::Bits::ZERO)];
+                self.level.run(Convert { from: &[amax], to: &mut number });
+                most[0] = number[0].bits();
+            }
             let mut factors = vec![F::from_bits_of(F::Bits::ZERO); most.len()];
             rule.scales(&most, &mut factors, scales.part(0, most.len()));
             let parts = parts(geometry, |columns| scheme.row_codes(columns), Some(codes), None);
             self.share(parts, |part| self.by_known(part, (&factors, &scales), &rule))?
         };
         Ok(Quantized { tensor_scale: rule.tensor_scale(), sums: self.how.stats.then_some(sums) })
+    }
+
+    /// A number as float64.
+    fn exact<F: Float>(&self, x: F) -> f64 {
+        let mut exact = [0.0];
+        self.level.run(Convert { from: &[x], to: &mut exact });
+        exact[0]
     }
 
     /// Works through parts, on the pool where that pays. Sums are added in the order of the parts.
@@ -178,43 +212,97 @@ impl Work<'_> {
         Ok(most.into_iter().map(|most| F::Bits::from_u64(most.into_inner())).collect())
     }
 
-    /// Finds the scales of blocks and rounds their elements.
-    fn at_once<F: Float, C: Code>(&self, mut part: Part<'_, C>, rule: &Rule<'_>) -> Sums {
-        let (level, geometry) = (self.level, &self.geometry);
+    /// The largest magnitudes of blocks that stay in the caches, as float32.
+    fn amax_of_blocks<F: Float>(&self) -> Result<Vec<f32>, ThreadsError> {
+        let mut all = vec![0.0f32; self.geometry.blocks()];
+        let parts = parts::<u8>(&self.geometry, |_| 0, None, Some(ScalesMut::F32(&mut all)));
+        self.share(parts, |mut part| {
+            self.each_band::<F, u8>(&mut part, |part, lines, place| {
+                let most: Vec<F> = self.band_amax(lines, place).into_iter().map(F::from_bits_of).collect();
+                let scales = part.scales.as_mut().expect("a part of whole blocks");
+                if let ScalesMut::F32(to) = scales.part(place.in_part, most.len()) {
+                    self.level.run(Convert { from: &most, to });
+                }
+            });
+            Sums::default()
+        })?;
+        Ok(all)
+    }
+
+    /// Calls `work` for each band of a part of whole blocks, a span of columns at a time.
+    fn each_band<F: Float, C: Code>(
+        &self,
+        part: &mut Part<'_, C>,
+        mut work: impl FnMut(&mut Part<'_, C>, &Lines<'_, F>, &Band),
+    ) {
+        let geometry = &self.geometry;
         let (high, width) = geometry.block;
-        let mut lines = Lines::<F>::new(level, self.array);
-        let mut rounder = Rounder::<F>::new(level, self.how, geometry.columns, width);
-        let (mut most, mut factors) = (Vec::new(), Vec::new());
-        let first_band = geometry.band(part.rows.start);
+        let mut lines = Lines::<F>::new(self.level, self.array);
+        let first = geometry.band(part.rows.start);
         let across = part.columns.len().div_ceil(width);
-        let mut sums = Sums::default();
         for rows in part.groups(geometry) {
             for columns in part.spans(span(width, high)) {
                 lines.read(&rows, &columns);
-                let blocks = columns.len().div_ceil(width);
                 for band in geometry.band(rows.start)..=geometry.band(rows.end - 1) {
-                    most.clear();
-                    most.resize(blocks, F::Bits::ZERO);
-                    factors.resize(blocks, F::from_bits_of(F::Bits::ZERO));
-                    for row in geometry.band_rows(band) {
-                        level.run(Amax { row: lines.line(row), first: 0, width, most: &mut most });
-                    }
-                    let at = (band - first_band) * across + (columns.start - part.columns.start) / width;
-                    let scales = part.scales.as_mut().expect("a part of whole blocks");
-                    rule.scales(&most, &mut factors, scales.part(at, blocks));
-                    for row in geometry.band_rows(band) {
-                        let place = Place { row, columns: columns.clone(), first: 0, factors: &factors };
-                        let codes = part.place(|columns| self.how.scheme.row_codes(columns), row, &columns);
-                        rounder.round(lines.line(row), &place, &mut part.codes[codes.clone()]);
-                        if let (true, Some(scales)) = (self.how.stats, &part.scales) {
-                            let (line, scales) = (lines.line(row), (scales.shared(), at));
-                            let codes = &part.codes[codes];
-                            sums = sums.and(&rounder.sums(line, &place, codes, scales, rule.tensor_scale()));
-                        }
-                    }
+                    let place = Band {
+                        rows: geometry.band_rows(band),
+                        columns: columns.clone(),
+                        blocks: columns.len().div_ceil(width),
+                        in_part: (band - first) * across + (columns.start - part.columns.start) / width,
+                        in_all: band * geometry.across() + columns.start / width,
+                    };
+                    work(part, &lines, &place);
                 }
             }
         }
+    }
+
+    /// The largest magnitudes of a band's blocks.
+    fn band_amax<F: Float>(&self, lines: &Lines<'_, F>, band: &Band) -> Vec<F::Bits> {
+        let mut most = vec![F::Bits::ZERO; band.blocks];
+        let width = self.geometry.block.1;
+        for row in band.rows.clone() {
+            self.level.run(Amax { row: lines.line(row), first: 0, width, most: &mut most });
+        }
+        most
+    }
+
+    /// Finds the scales of blocks and rounds their elements; `of_blocks` are the blocks' largest magnitudes, if they
+    /// are known.
+    fn at_once<F: Float, C: Code>(
+        &self,
+        mut part: Part<'_, C>,
+        rule: &Rule<'_>,
+        of_blocks: Option<&[f32]>,
+    ) -> Sums {
+        let geometry = &self.geometry;
+        let mut rounder = Rounder::<F>::new(self.level, self.how, geometry.columns, geometry.block.1);
+        let zero = F::from_bits_of(F::Bits::ZERO);
+        let mut factors = Vec::new();
+        let mut sums = Sums::default();
+        self.each_band::<F, C>(&mut part, |part, lines, band| {
+            let most = match of_blocks {
+                None => self.band_amax(lines, band),
+                Some(all) => {
+                    let mut most = vec![zero; band.blocks];
+                    self.level.run(Convert { from: &all[band.in_all..][..band.blocks], to: &mut most });
+                    most.into_iter().map(F::bits).collect()
+                }
+            };
+            factors.resize(band.blocks, zero);
+            let scales = part.scales.as_mut().expect("a part of whole blocks");
+            rule.scales(&most, &mut factors, scales.part(band.in_part, band.blocks));
+            for row in band.rows.clone() {
+                let place = Place { row, columns: band.columns.clone(), first: 0, factors: &factors };
+                let codes = part.place(|columns| self.how.scheme.row_codes(columns), row, &band.columns);
+                rounder.round(lines.line(row), &place, &mut part.codes[codes.clone()]);
+                if let (true, Some(scales)) = (self.how.stats, &part.scales) {
+                    let (line, scales) = (lines.line(row), (scales.shared(), band.in_part));
+                    let codes = &part.codes[codes];
+                    sums = sums.and(&rounder.sums(line, &place, codes, scales, rule.tensor_scale()));
+                }
+            }
+        });
         sums
     }
 

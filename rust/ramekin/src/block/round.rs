@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::quantize::Quantize;
 use super::scale::{Convert, Scales};
-use super::spread::{Product, Spread};
+use super::scheme::Scale;
+use super::spread::{Product, Spread, Times};
 use super::stats::{Sum, Sums};
 use crate::convert::pack::pack_here;
 use crate::convert::{Code, Products, decode, encode, encode_products};
@@ -82,13 +83,14 @@ impl<'a, F: Float> Rounder<'a, F> {
         encode(level, element, options, &self.scaled, codes);
     }
 
-    /// How elements come to the numbers that are rounded: to nearest, and at random, those near zero are all alike.
+    /// How elements come to the numbers that are rounded. Over powers of two they must be exact: to nearest, and at
+    /// random, those near zero are all alike, but not where rounding is directed.
     fn product(&self) -> Product {
-        match self.how.rounding.rounding {
-            Rounding::TowardPositive | Rounding::TowardNegative | Rounding::ToOdd => Product::Sticky,
-            Rounding::TiesToEven | Rounding::TiesToAway | Rounding::TowardZero | Rounding::Stochastic => {
-                Product::Cleared
+        match (self.how.scheme.scale, self.how.rounding.rounding) {
+            (Scale::PowerOfTwo(_), Rounding::TowardPositive | Rounding::TowardNegative | Rounding::ToOdd) => {
+                Product::Sticky
             }
+            _ => Product::Cleared,
         }
     }
 
@@ -100,7 +102,7 @@ impl<'a, F: Float> Rounder<'a, F> {
         place: &Place<'_, F>,
         out: &[C],
         (scales, at): (Scales<'_>, usize),
-        tensor_scale: Option<f32>,
+        tensor_scale: Option<f64>,
     ) -> Sums {
         let (level, scheme) = (self.level, &self.how.scheme);
         let Buffers { x, y, scales: of_blocks, values, largest } = &mut self.sums;
@@ -110,8 +112,8 @@ impl<'a, F: Float> Rounder<'a, F> {
         of_blocks.resize(place.factors.len(), 0.0);
         level.run(Convert { from: line, to: x });
         scales.values(level, scheme.scale, at, of_blocks);
-        for scale in of_blocks.iter_mut() {
-            *scale *= f64::from(tensor_scale.unwrap_or(1.0));
+        if let Some(scale) = tensor_scale {
+            level.run(Times { scale, out: of_blocks });
         }
         if scheme.element.bits() < 8 || scheme.integer {
             decode(level, scheme.element, &self.codes, values);

@@ -161,7 +161,6 @@ impl<A: Float, B: Float> Kernel for Convert<'_, A, B> {
 }
 
 /// What the scales of one tensor are found by.
-#[derive(Clone, Copy)]
 pub(super) struct Rule<'a> {
     level: Level,
     scale: Scale<'a>,
@@ -170,21 +169,34 @@ pub(super) struct Rule<'a> {
     has_nan: bool,
     /// NVFP4's factor for the whole tensor; 1 elsewhere.
     tensor: f32,
+    /// What elements are multiplied by under each scale of a format of up to 8 bits.
+    of_codes: Vec<f32>,
 }
 
 impl<'a> Rule<'a> {
     /// `amax` is that of the tensor, read where that has a scale.
-    pub fn new(level: Level, scheme: &Scheme<'a>, amax: f32) -> Self {
+    pub fn new(level: Level, scheme: &Scheme<'a>, amax: f64) -> Self {
         let plan = ElementPlan::new(scheme.element);
         let tensor = match scheme.scale {
             Scale::Small { format, tensor: true } => level.run(TensorFactor { max: plan.max, format, amax }),
             _ => 1.0,
         };
-        Self { level, scale: scheme.scale, plan, has_nan: scheme.element.nan_code().is_some(), tensor }
+        let of_codes = match scheme.scale {
+            Scale::Small { format, .. } if format.bits() <= 8 => {
+                let codes: Vec<u8> = (0..=u8::MAX).collect();
+                let (mut decoded, mut factors) = (vec![0.0; codes.len()], vec![0.0; codes.len()]);
+                decode(level, format, &codes, &mut decoded);
+                level.run(Factors { tensor, decoded: &decoded, factors: &mut factors });
+                factors
+            }
+            _ => Vec::new(),
+        };
+        let has_nan = scheme.element.nan_code().is_some();
+        Self { level, scale: scheme.scale, plan, has_nan, tensor, of_codes }
     }
 
     /// The tensor's own scale, if it has one.
-    pub fn tensor_scale(&self) -> Option<f32> {
+    pub fn tensor_scale(&self) -> Option<f64> {
         match self.scale {
             Scale::Small { tensor: true, .. } => Some(self.level.run(Inverse(self.tensor))),
             _ => None,
@@ -226,8 +238,12 @@ impl<'a> Rule<'a> {
         level.run(Wanted::<F> { max: self.plan.max, tensor: self.tensor, most, wanted: &mut wanted });
         let options = Conversion { saturate: true, ..Conversion::default() };
         encode(level, format, options, &wanted, codes);
-        decode(level, format, codes, &mut wanted);
-        level.run(Factors { tensor: self.tensor, decoded: &wanted, factors });
+        if let Some(codes) = C::of_u8(codes) {
+            level.run(LookUp { codes, of_codes: &self.of_codes, factors });
+        } else {
+            decode(level, format, codes, &mut wanted);
+            level.run(Factors { tensor: self.tensor, decoded: &wanted, factors });
+        }
     }
 }
 
@@ -383,7 +399,7 @@ impl<F: Float> Kernel for Quotients<'_, F> {
 struct TensorFactor<'a> {
     max: f32,
     format: &'a FloatFormat,
-    amax: f32,
+    amax: f64,
 }
 
 impl Kernel for TensorFactor<'_> {
@@ -391,19 +407,20 @@ impl Kernel for TensorFactor<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> f32 {
-        let factor = (ElementPlan::new(self.format).max * self.max / self.amax).min(f32::MAX);
-        if self.amax == 0.0 || !self.amax.is_finite() || factor == 0.0 { 1.0 } else { factor }
+        let amax = self.amax as f32;
+        let factor = (ElementPlan::new(self.format).max * self.max / amax).min(f32::MAX);
+        if amax == 0.0 || !amax.is_finite() || factor == 0.0 { 1.0 } else { factor }
     }
 }
 
 struct Inverse(f32);
 
 impl Kernel for Inverse {
-    type Output = f32;
+    type Output = f64;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> f32 {
-        1.0 / self.0
+    fn run<S: Simd>(self, _: S) -> f64 {
+        f64::from(1.0 / self.0)
     }
 }
 
@@ -442,6 +459,24 @@ impl<F: Float> Kernel for Factors<'_, F> {
         for (factor, &decoded) in self.factors.iter_mut().zip(self.decoded) {
             let quotient = (self.tensor / decoded).min(f32::MAX);
             *factor = F::from_f64(if decoded.is_nan() { 0.0 } else { f64::from(quotient) });
+        }
+    }
+}
+
+/// The same by a table.
+struct LookUp<'a, F> {
+    codes: &'a [u8],
+    of_codes: &'a [f32],
+    factors: &'a mut [F],
+}
+
+impl<F: Float> Kernel for LookUp<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (factor, &code) in self.factors.iter_mut().zip(self.codes) {
+            *factor = F::from_f64(f64::from(self.of_codes[usize::from(code)]));
         }
     }
 }

@@ -79,3 +79,21 @@ fn multiply<F: Float>(block: &[F], factor: F, product: Product, products: &mut [
         }
     }
 }
+
+/// Multiplies all by one number, rounded to `F` first.
+pub(super) struct Times<'a, F> {
+    pub scale: f64,
+    pub out: &'a mut [F],
+}
+
+impl<F: Float> Kernel for Times<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let scale = F::from_f64(self.scale);
+        for x in self.out {
+            *x = *x * scale;
+        }
+    }
+}

@@ -147,7 +147,7 @@ def words_of(seed: int, count: int) -> np.ndarray:
 
 def scale_exponent(amax: float, fmt, mode: str) -> int:
     """Choose the power of two of a block whose largest magnitude is finite and not zero."""
-    amax = Fraction(amax)
+    amax = Fraction(float(amax))
     largest = value_of(fmt, fmt.max_code)
     e = exponent_of(amax)
     if mode == "ceil":

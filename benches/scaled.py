@@ -34,8 +34,8 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "nvfp4, 16x16": ("nvfp4", {"block": (16, 16)}),
 }
 
-#: A largest magnitude that makes NVFP4's tensor scale a power of two: then torchao's steps in float32, which come
-#: in another order, give the same bits.
+#: A largest magnitude that makes NVFP4's tensor scale a power of two: then torchao's steps in float32, which
+#: come in another order, give the same bits.
 AMAX = 448 * 6 * 2.0**-9
 
 

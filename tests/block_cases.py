@@ -30,7 +30,7 @@ CUSTOM = {
         rk.BlockFormat("fp4_e5m2", rk.float4_e2m1fn, rk.float8_e5m2, 8, tensor_scale=True),
         rk.BlockFormat("fp8_float16", rk.float8_e4m3fn, rk.float16, 32, tensor_scale=True),
         rk.BlockFormat("bfloat16_bfloat16", rk.bfloat16, rk.bfloat16, 32, tensor_scale=True),
-        rk.BlockFormat("fp8_float32", rk.float8_e4m3fn, rk.float32, 128),
+        rk.BlockFormat("fp8_float32", rk.float8_e4m3fn, rk.as_format("float32"), 128),
     )
 }
 FORMATS = NAMED | CUSTOM

@@ -271,8 +271,8 @@ def _float32_scales(x, fmt, group, shape, mode, rounding, words, given) -> Quant
         factor[usable] = np.minimum(quotient, FLOAT32_MAX)
         stored = np.float32(1) / factor
     else:
-        e = [scale_exponent(a, fmt, mode) for a in amax[usable]]
-        factor[usable] = np.ldexp(np.float32(1), np.negative(e))
+        e = np.array([scale_exponent(a, fmt, mode) for a in amax[usable]], np.int64)
+        factor[usable] = np.ldexp(np.float32(1), -e)
         stored = np.ones_like(amax)
         stored[usable] = np.ldexp(np.float32(1), e)
     codes = cast(fmt, x * factor[group], rounding, words)

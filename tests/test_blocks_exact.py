@@ -41,7 +41,7 @@ def check(x, fmt, *, exact=None, axis=None, block=None, **options) -> None:
     ours = rk.quantize(x, fmt, axis=axis, block=block, **options)
     numbers = np.asarray(x).astype(np.float64) if exact is None else exact
     if isinstance(fmt, rk.BlockFormat):
-        element, scale = fmt.element, None if fmt.scale == rk.float32 else fmt.scale
+        element, scale = fmt.element, None if fmt.scale.name == "float32" else fmt.scale
         kept = {"tensor_scale": fmt.tensor_scale}
         block = fmt.block if block is None else block
     else:

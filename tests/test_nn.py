@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ramekin._scaled import amax_scale, count_underflows, quantize_tensor
 from ramekin.amp import Recipe, as_recipe
 from ramekin.convert import cast
 from ramekin.formats import as_format, bfloat16, float8_e4m3fn, float8_e5m2, float32
@@ -21,7 +22,6 @@ from ramekin.nn import (
     Sequential,
     SoftmaxCrossEntropy,
 )
-from ramekin.quantize import amax_scale, count_underflows, quantize_tensor
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 

@@ -280,6 +280,7 @@ def _float32_scales(x, fmt, group, shape, mode, rounding, words, given) -> Quant
         lost = np.zeros(amax.shape, bool)
         np.logical_or.at(lost, group.ravel(), np.isnan(x).ravel())
         stored = np.where(lost, np.float32(np.nan), stored)
+        codes = np.where(lost[group], 0, codes)
     return Quantized(codes, stored.reshape(shape))
 
 

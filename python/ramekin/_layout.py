@@ -5,12 +5,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import SupportsIndex, TypeAlias
+from typing import Any, SupportsIndex, TypeAlias
+
+from numpy.typing import NDArray
 
 from ramekin.block_formats import BlockFormat
 from ramekin.formats import FloatFormat
 
-__all__ = ["WHOLE", "Axes", "Block", "Layout", "make_layout", "resolve"]
+__all__ = ["WHOLE", "Axes", "Block", "Layout", "is_int", "make_layout", "resolve"]
 
 #: One axis, or those of a tile's rows and columns.
 Axes: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
@@ -97,6 +99,14 @@ class Layout:
         limits = [max(n, 1) for n in self.shape]
         columns = min(self.blocks[self.packed] or limits[self.packed], limits[self.packed])
         return (1 if self.rows is None else min(self.blocks[self.rows], limits[self.rows])), columns
+
+    def native_scales(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Return those of the scales, in storage order, that the core knows of.
+
+        An axis that shares a scale has one even if it is empty, but to the core it has no block then.
+        """
+        empty = self.blocks is not None and self.blocks[self.packed] == WHOLE and not self.shape[self.packed]
+        return stored[..., :0] if empty else stored
 
     def __str__(self) -> str:
         if self.axis is None:
@@ -190,11 +200,18 @@ def make_layout(
 def _ints(value: Axes | Block, what: str) -> tuple[int, ...]:
     """Return one int, or the two of a sequence."""
     items = value if isinstance(value, Sequence) else (value,)
-    indices = [operator.index(item) for item in items if _is_int(item)]
+    indices = [operator.index(item) for item in items if is_int(item)]
     if len(indices) != len(items) or len(items) != (2 if items is value else 1):
         raise TypeError(f"{what} is {value!r}; accepted: an int, two of them, or None")
     return tuple(indices)
 
 
-def _is_int(item: object) -> bool:
-    return hasattr(item, "__index__") and not isinstance(item, bool)
+def is_int(item: object) -> bool:
+    """Tell an int, NumPy's included, from anything else that has an ``__index__``."""
+    if isinstance(item, bool) or getattr(item, "ndim", 0) != 0:
+        return False
+    try:
+        operator.index(item)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True

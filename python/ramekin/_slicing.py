@@ -7,7 +7,7 @@ import operator
 from types import EllipsisType
 from typing import Any, SupportsIndex, TypeAlias
 
-from ramekin._layout import WHOLE, Layout, packed_length
+from ramekin._layout import WHOLE, Layout, is_int, packed_length
 
 __all__ = ["Index", "sliced", "unit"]
 
@@ -63,7 +63,7 @@ def _expanded(key: Index, ndim: int) -> list[SupportsIndex | slice | None]:
     """Return an item for each axis, and None for each new one."""
     items = key if isinstance(key, tuple) else (key,)
     for item in items:
-        if not (item is None or item is Ellipsis or isinstance(item, slice) or _is_int(item)):
+        if not (item is None or item is Ellipsis or isinstance(item, slice) or is_int(item)):
             raise IndexError(f"a QuantizedArray is not indexed by a {type(item).__name__}; {_ACCEPTED}")
     used = sum(item is not None and item is not Ellipsis for item in items)
     if used > ndim:
@@ -74,17 +74,6 @@ def _expanded(key: Index, ndim: int) -> list[SupportsIndex | slice | None]:
     at = ellipses[0] if ellipses else len(items)
     rest = [slice(None)] * (ndim - used)
     return [*items[:at], *rest, *items[at + 1 :]]  # type: ignore[list-item]
-
-
-def _is_int(item: object) -> bool:
-    # True and False are masks to NumPy; arrays of no dimensions are ints.
-    if isinstance(item, bool) or getattr(item, "ndim", 0) != 0:
-        return False
-    try:
-        operator.index(item)  # type: ignore[arg-type]
-    except TypeError:
-        return False
-    return True
 
 
 def _position(layout: Layout, axis: int, item: SupportsIndex) -> int:

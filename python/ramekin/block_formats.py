@@ -17,6 +17,7 @@ from ramekin.formats import (
     float8_e5m2,
     float8_e8m0fnu,
     float32,
+    formats,
 )
 
 __all__ = [
@@ -282,8 +283,10 @@ def target_format(format: BlockFormatLike | FormatLike, what: str) -> BlockForma
             return _BY_NAME[format]
         try:
             element = as_format(format)
-        except ValueError as error:
-            raise ValueError(f"{what}: {error}, {', '.join(_BY_NAME)}") from None
+        except ValueError:
+            elements = [fmt.name for fmt in formats() if fmt.bits <= 16 and fmt.signed]
+            accepted = ", ".join([*_BY_NAME, *elements])
+            raise ValueError(f"{what}: unknown format {format!r}; accepted: {accepted}") from None
         return _element(element, what)
     return _element(as_format(format), what)
 

@@ -133,12 +133,14 @@ def quantize(
     scales = empty_stored(
         layout.scales_shape, scales_order, np.dtype(np.float32) if scale is None else scale.code_dtype
     )
+    if array.size == 0:
+        scales.fill(1)  # of axes that are one block, though an empty one
     integer = isinstance(fmt, BlockFormat) and fmt.integer
     has_tensor_scale = isinstance(fmt, BlockFormat) and fmt.tensor_scale
     tensor_scale, totals = _native.quantize(
         source,
         codes,
-        scales,
+        layout.native_scales(scales),
         element,
         scale,
         layout.native_block,
@@ -184,12 +186,13 @@ def _amax(amax: float | None, fmt: BlockFormat | FloatFormat, layout: Layout) ->
             "scaled; accepted: one scale (neither axis nor block), or a format with a tensor scale"
         )
     number = np.asarray(amax)
-    if number.ndim or (number.dtype.kind not in "fiu" and format_of(number.dtype) is None):
+    real = number.dtype.kind in "fiu" or format_of(number.dtype) is not None or isinstance(amax, int)
+    if number.ndim or not real or isinstance(amax, bool):
         raise TypeError(f"quantize: amax is {amax!r}; accepted: a number or None")
-    value = float(number)
-    if not 0 <= value <= _FLOAT32_MAX:
+    # Of any size where it is Python's int.
+    if not 0 <= amax <= _FLOAT32_MAX:
         raise ValueError(f"quantize: amax is {amax}; accepted: a number from 0 to float32's largest")
-    return value
+    return float(amax)
 
 
 def _native_input(array: _Array) -> _Array:

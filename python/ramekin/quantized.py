@@ -347,7 +347,10 @@ class QuantizedArray:
         codes = self._codes.transpose(order) if order else self._codes.reshape(1)
         if codes.shape[-1] > 1 and codes.strides[-1] != codes.itemsize:
             codes = np.ascontiguousarray(codes)
-        scales = self._scales.reshape(1) if layout.blocks is None else self._scales.transpose(order)
+        if layout.blocks is None:
+            scales = self._scales.reshape(1)
+        else:
+            scales = layout.native_scales(self._scales.transpose(order))
         return Parts(
             np.require(codes, requirements="A"),
             np.require(scales, requirements="A"),

@@ -50,7 +50,7 @@ def quantising(place: str) -> Iterator[Workload]:
         theirs = _torchao(numbers, name) if place == "memory" and what == name else None
         if theirs is not None:
             calls["torchao"] = Call(theirs)
-        yield Workload("quantize", what, name, place, 1, numbers.size, traffic, calls)
+        yield Workload("quantize", what, what, place, 1, numbers.size, traffic, calls)
 
 
 def dequantising(place: str) -> Iterator[Workload]:
@@ -60,7 +60,7 @@ def dequantising(place: str) -> Iterator[Workload]:
         quantized = rk.quantize(numbers, name, **blocks)
         traffic = numbers.nbytes + quantized.nbytes
         calls = {"ramekin": Call(quantized.dequantize), **_copies(traffic)}
-        yield Workload("dequantize", what, name, place, 1, numbers.size, traffic, calls)
+        yield Workload("dequantize", what, what, place, 1, numbers.size, traffic, calls)
 
 
 def options(place: str) -> Iterator[Workload]:
@@ -99,7 +99,7 @@ def products() -> Iterator[Workload]:
             "bfloat16": Call(_partial(rk.matmul, *narrow, out=np.empty((n, n), np.float32))),
         }
         traffic = a.nbytes + b.nbytes
-        yield Workload("product", f"{what}, n = {n}", name, "cache", 1, 2 * n**3, traffic, calls)
+        yield Workload("product", f"{what}, n = {n}", what, "cache", 1, 2 * n**3, traffic, calls)
 
 
 def scaling() -> Iterator[Workload]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import ramekin as rk
+from hostile import assert_environment_does_not_show, needs_mxcsr
 from ramekin import QuantizedArray
 
 INT8 = rk.mxint8.element
@@ -613,6 +614,18 @@ def test_tensor_scales_that_are_no_numbers(value):
         QuantizedArray.from_parts(*parts, tensor_scale=value)
 
 
+@needs_mxcsr
+def test_tensor_scales_that_are_subnormal_in_any_environment():
+    assert_environment_does_not_show("""
+import numpy as np, ramekin as rk
+codes, scales = np.zeros((1, 8), np.uint8), np.zeros((1, 1), np.uint8)
+given = [np.float32(1e-40), np.array(1e-40, ">f4"), 1e-40]
+def run():
+    made = [rk.QuantizedArray.from_parts(codes, scales, "nvfp4", tensor_scale=scale) for scale in given]
+    return b"".join(q.tensor_scale.tobytes() + q.to_torchao()["per_tensor_scale"].tobytes() for q in made)
+""")
+
+
 # torchao
 
 
@@ -679,3 +692,58 @@ NOT_IN_TORCHAO = [
 def test_torchao_has_no_such_tensor(case, message):
     with pytest.raises(ValueError, match=message):
         make(case)[1].to_torchao()
+
+
+TORCHAO = [
+    (rk.mxfp8_e4m3, {}, (3, 64)),
+    (rk.mxfp8_e5m2, {}, (2, 3, 64)),
+    (rk.mxfp6_e3m2, {}, (3, 64)),
+    (rk.mxfp6_e2m3, {}, (3, 64)),
+    (rk.mxfp4, {}, (3, 64)),
+    (rk.nvfp4, {}, (3, 64)),
+    (rk.nvfp4, {}, (2, 3, 64)),
+    (rk.float8_e4m3fn, {}, (3, 64)),
+    (rk.float8_e4m3fn, {"axis": 0}, (3, 64)),
+    (rk.float8_e5m2, {"block": 16}, (3, 64)),
+    (rk.float8_e5m2, {"block": (2, 16)}, (4, 64)),
+]
+
+
+@pytest.mark.parametrize(("fmt", "options", "shape"), TORCHAO, ids=str)
+def test_torchao_reads_the_same_values(fmt, options, shape):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("torchao")
+    from torchao.prototype.mx_formats import constants, mx_tensor, nvfp4_tensor
+    from torchao.quantization import Float8Tensor
+
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    q = rk.quantize(x, fmt, **options)
+    parts = {}
+    for name, array in q.to_torchao().items():
+        own = array.dtype in (np.uint8, np.float32)
+        tensor = torch.from_numpy(array if own else array.view(np.uint8))
+        parts[name] = tensor if own else tensor.view(getattr(torch, array.dtype.name))
+    elements = {
+        rk.mxfp6_e3m2: constants.DTYPE_FP6_E3M2,
+        rk.mxfp6_e2m3: constants.DTYPE_FP6_E2M3,
+        rk.mxfp4: torch.float4_e2m1fn_x2,
+    }
+    if fmt == rk.nvfp4:
+        theirs = nvfp4_tensor.NVFP4Tensor(**parts, block_size=16, orig_dtype=torch.float32)
+    elif isinstance(fmt, rk.BlockFormat):
+        theirs = mx_tensor.MXTensor(
+            **parts,
+            elem_dtype=elements.get(fmt, parts["qdata"].dtype),
+            block_size=32,
+            orig_dtype=torch.float32,
+            kernel_preference=None,
+            act_quant_kwargs=None,
+            is_swizzled_scales=False,
+        )
+    else:
+        theirs = Float8Tensor(**parts, dtype=torch.float32)
+    assert tuple(theirs.shape) == q.shape
+    # torchao multiplies NVFP4's two scales first, rounding that product and another one, as we do.
+    tolerance = 2 * 2.0**-24 if fmt == rk.nvfp4 else 0
+    values = theirs.dequantize(torch.float32).numpy()
+    np.testing.assert_allclose(values, q.dequantize(), rtol=tolerance, atol=0)

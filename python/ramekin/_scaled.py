@@ -16,17 +16,18 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from ramekin._storage import element_codes
 from ramekin._types import AnyArray, Float32Array
 from ramekin.convert import cast
 from ramekin.formats import FloatFormat, as_format
 from ramekin.linalg import matmul
+from ramekin.quantize import quantize
 
-__all__ = ["ScaledTensor", "Scaling", "amax_scale", "count_underflows", "quantize_tensor", "scaled_matmul"]
+__all__ = ["ScaledTensor", "Scaling", "count_underflows", "quantize_tensor", "scaled_matmul"]
 
 #: How an operand is scaled before it is rounded: not at all, or by its own largest magnitude.
 Scaling: TypeAlias = Literal["none", "current"]
 
-_FLOAT32_MAX = np.finfo(np.float32).max
 _ONE = np.float32(1.0)
 
 # A format with float32's exponent range (bfloat16, float32) gains nothing from a scale, and its
@@ -60,39 +61,6 @@ class ScaledTensor:
         return values
 
 
-def amax_scale(x: Float32Array, format: FloatFormat) -> np.float32:
-    """Return the factor that brings the largest magnitude of ``x`` to the largest value of ``format``.
-
-    Parameters
-    ----------
-    x : ndarray of float32, any shape
-        The tensor to be quantised.
-    format : FloatFormat
-        The format that its scaled elements will have.
-
-    Returns
-    -------
-    numpy.float32
-        ``format.max / amax`` divided in float32, with ``amax = max |x|``. It is 1 where there is
-        nothing to scale by (``x`` is empty, all zero, or has an infinity or a NaN), and the
-        largest finite float32 where the quotient would overflow.
-
-    Notes
-    -----
-    The rule is that of Transformer Engine's ``Float8CurrentScaling`` with an epsilon of 0 and
-    without rounding the scale to a power of two.
-    """
-    if x.size == 0:
-        return _ONE
-    # max(x.max(), -x.min()) is max|x| without a temporary; both give NaN if there is one.
-    amax = np.maximum(x.max(), -x.min())
-    if amax == 0 or not np.isfinite(amax):
-        return _ONE
-    with np.errstate(over="ignore"):
-        scale = np.float32(format.max) / amax
-    return np.float32(min(scale, _FLOAT32_MAX))
-
-
 def quantize_tensor(x: Float32Array, format: FloatFormat, scaling: Scaling = "none") -> ScaledTensor:
     """Round a float32 tensor to ``format``, with or without a scale.
 
@@ -102,8 +70,7 @@ def quantize_tensor(x: Float32Array, format: FloatFormat, scaling: Scaling = "no
     format : FloatFormat
         Format of the elements. Formats with float32's exponent range are never scaled.
     scaling : {"none", "current"}
-        ``"current"`` multiplies by :func:`amax_scale` first and saturates, because the rounded
-        scale may put the largest element a last place beyond the format's maximum. ``"none"``
+        ``"current"`` gives it one scale, as :func:`~ramekin.quantize` does. ``"none"``
         rounds the values as they are, and overflow gives what the format has for it (infinity
         or NaN), so that a loss scale can see it.
 
@@ -114,8 +81,9 @@ def quantize_tensor(x: Float32Array, format: FloatFormat, scaling: Scaling = "no
     """
     if scaling == "none" or format.exponent_bits >= _FLOAT32_EXPONENT_BITS:
         return ScaledTensor(cast(x, format), _ONE)
-    scale = amax_scale(x, format)
-    return ScaledTensor(cast(x * scale, format, saturate=True), _ONE / scale)
+    quantized = quantize(x, format)
+    codes = element_codes(quantized._codes, quantized._layout)
+    return ScaledTensor(codes.view(format.dtype), np.float32(quantized.scales))
 
 
 def count_underflows(x: Float32Array, tensor: ScaledTensor) -> tuple[int, int]:

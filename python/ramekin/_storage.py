@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 from ramekin import _native
 from ramekin._layout import Layout
 from ramekin.block_formats import BlockFormat, formats_of
-from ramekin.formats import FloatFormat
+from ramekin.convert import decode, encode
+from ramekin.formats import FloatFormat, float32, format_of
 
 __all__ = [
+    "as_float32",
     "check_tensor_scale",
     "codes_dtype",
     "element_codes",
     "empty_stored",
     "raw",
+    "real_number",
     "restored",
     "same_bits",
     "same_codes",
@@ -70,11 +73,35 @@ def empty_stored(shape: tuple[int, ...], order: tuple[int, ...], dtype: np.dtype
 
 def restored(stored: _Array, order: tuple[int, ...]) -> _Array:
     """Return a view of such an array with the axes as they are in the tensor."""
-    return stored.transpose(np.argsort(order)) if order else stored.reshape(())
+    if not order:
+        return stored.reshape(())
+    return stored.transpose(sorted(range(len(order)), key=order.__getitem__))
 
 
-def check_tensor_scale(value: float | None, format: BlockFormat | FloatFormat) -> np.float32 | None:
-    """Return the scale of a tensor as float32: 1 if none is given, None if the format has none.
+def real_number(value: object) -> float | None:
+    """Return a real number as Python's, exactly, ints as ints; None if it is no single real number.
+
+    A conversion by the CPU would lose what is subnormal where its environment says so.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    array = np.asarray(value)
+    fmt = format_of(array.dtype)
+    if array.ndim or (fmt is None and array.dtype.kind not in "iuf"):
+        return None
+    if fmt is None:
+        return int(array) if array.dtype.kind in "iu" else float(array)
+    return float(decode(array.astype(fmt.dtype).view(fmt.code_dtype), fmt, np.float64))
+
+
+def as_float32(value: float) -> np.float32:
+    """Round to float32, in any environment."""
+    scalar: np.float32 = encode([value], float32).view(np.float32)[0]
+    return scalar
+
+
+def check_tensor_scale(value: object, format: BlockFormat | FloatFormat) -> float | None:
+    """Return the scale of a tensor, rounded to float32: 1 if none is given, None if the format has none.
 
     Raises
     ------
@@ -87,14 +114,11 @@ def check_tensor_scale(value: float | None, format: BlockFormat | FloatFormat) -
         if value is not None:
             raise ValueError(f"{format} has no tensor scale; accepted: tensor_scale=None")
         return None
-    if value is None:
-        return np.float32(1)
-    scalar = np.asarray(value)
-    if scalar.ndim or scalar.dtype.kind not in "fiu":
+    number = real_number(1.0 if value is None else value)
+    if number is None:
         raise TypeError(f"tensor_scale is a number, not {value!r}")
-    with np.errstate(over="ignore", under="ignore"):
-        factor = np.float32(scalar[()])
-    if not 0 < factor < np.inf:
+    factor = real_number(as_float32(float(number))) if 0 < number < 2.0**128 else None
+    if factor is None or not 0 < factor < math.inf:
         raise ValueError(
             f"tensor_scale is {value}; accepted: a number that is positive and finite in float32"
         )

@@ -178,8 +178,8 @@ def _limits(q: QuantizedArray) -> _Array:
     step = 2.0 ** (math.frexp(element.max)[1] - 1 - element.mantissa_bits)
     scales = q._scales if scale is None else decode(q._scales, scale, np.float64)
     limits = scales.astype(np.float64) * (element.max + step / 2)
-    if q.tensor_scale is not None:
-        limits = limits * np.float64(q.tensor_scale)
+    if q._tensor_scale is not None:
+        limits = limits * q._tensor_scale
     for axis, block in enumerate(q._layout.blocks or ()):
         if block == WHOLE:
             continue

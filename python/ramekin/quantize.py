@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ramekin import _native
 from ramekin._layout import Axes, Block, Layout, make_layout
-from ramekin._storage import empty_stored, restored
+from ramekin._storage import empty_stored, real_number, restored
 from ramekin.analysis import stats_of
 from ramekin.block_formats import BlockFormat, BlockFormatLike, formats_of, is_power_of_two, target_format
 from ramekin.convert import philox_key, real_numbers
@@ -157,7 +157,7 @@ def quantize(
         restored(scales, scales_order),
         fmt,
         layout,
-        None if tensor_scale is None else np.float32(tensor_scale),
+        tensor_scale,
         None if totals is None else stats_of(totals),
     )
 
@@ -185,14 +185,12 @@ def _amax(amax: float | None, fmt: BlockFormat | FloatFormat, layout: Layout) ->
             f"quantize: amax is the largest magnitude of the whole array, by which {layout} of {fmt} are not "
             "scaled; accepted: one scale (neither axis nor block), or a format with a tensor scale"
         )
-    number = np.asarray(amax)
-    real = number.dtype.kind in "fiu" or format_of(number.dtype) is not None or isinstance(amax, int)
-    if number.ndim or not real or isinstance(amax, bool):
+    number = real_number(amax)
+    if number is None:
         raise TypeError(f"quantize: amax is {amax!r}; accepted: a number or None")
-    # Of any size where it is Python's int.
-    if not 0 <= amax <= _FLOAT32_MAX:
+    if not 0 <= number <= _FLOAT32_MAX:
         raise ValueError(f"quantize: amax is {amax}; accepted: a number from 0 to float32's largest")
-    return float(amax)
+    return float(number)
 
 
 def _native_input(array: _Array) -> _Array:

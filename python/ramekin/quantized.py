@@ -14,6 +14,7 @@ from ramekin import _native
 from ramekin._layout import Axes, Block, Layout, resolve
 from ramekin._slicing import Index, sliced
 from ramekin._storage import (
+    as_float32,
     check_tensor_scale,
     codes_dtype,
     empty_stored,
@@ -119,7 +120,8 @@ class QuantizedArray:
     _scales: _Array
     _format: BlockFormat | FloatFormat
     _layout: Layout
-    _tensor_scale: np.float32 | None
+    # Exactly, as a float of Python's: where the environment flushes subnormals NumPy's scalars lose them.
+    _tensor_scale: float | None
     _stats: ErrorStats | None
 
     # Equal arrays may be changed through their views.
@@ -135,7 +137,7 @@ class QuantizedArray:
         scales: _Array,
         format: BlockFormat | FloatFormat,
         layout: Layout,
-        tensor_scale: np.float32 | None,
+        tensor_scale: float | None,
         stats: ErrorStats | None = None,
     ) -> QuantizedArray:
         """Make one from raw integers of codes and scales (or float32), axes as in the tensor, unchecked."""
@@ -230,7 +232,7 @@ class QuantizedArray:
     @property
     def tensor_scale(self) -> np.float32 | None:
         """What multiplies all the scales."""
-        return self._tensor_scale
+        return None if self._tensor_scale is None else as_float32(self._tensor_scale)
 
     @property
     def format(self) -> BlockFormat | FloatFormat:
@@ -360,7 +362,7 @@ class QuantizedArray:
             layout.packed,
             layout.shape[layout.packed] if layout.shape else 1,
             isinstance(self._format, BlockFormat) and self._format.integer,
-            None if self._tensor_scale is None else float(self._tensor_scale),
+            self._tensor_scale,
         )
 
     def to_torchao(self) -> dict[str, _Array]:
@@ -389,7 +391,7 @@ class QuantizedArray:
         -----
         The layouts are those of torchao 0.18.
         """
-        return torchao_parts(self._codes, self._scales, self._format, self._layout, self._tensor_scale)
+        return torchao_parts(self._codes, self._scales, self._format, self._layout, self.tensor_scale)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> _Array:
         if copy is False:

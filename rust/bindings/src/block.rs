@@ -81,9 +81,9 @@ impl<'py> Input<'py> {
 
 /// Length and stride of each dimension, in elements, the memory from the lowest element to the highest, and where in
 /// it the first one is.
-fn memory<'a, T: Element>(
-    array: &'a PyReadonlyArrayDyn<'_, T>,
-) -> PyResult<(Vec<(usize, isize)>, &'a [T], usize)> {
+type Memory<'a, T> = (Vec<(usize, isize)>, &'a [T], usize);
+
+fn memory<'a, T: Element>(array: &'a PyReadonlyArrayDyn<'_, T>) -> PyResult<Memory<'a, T>> {
     let size = size_of::<T>() as isize;
     let (mut lowest, mut highest) = (0, 0);
     let mut dimensions = Vec::new();

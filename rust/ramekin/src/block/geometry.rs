@@ -42,7 +42,7 @@ impl Geometry {
 
     /// Rows of blocks, of all matrices.
     pub fn bands(&self) -> usize {
-        if self.matrix == 0 { 0 } else { self.rows / self.matrix * self.down() }
+        self.rows.checked_div(self.matrix).unwrap_or(0) * self.down()
     }
 
     /// All blocks.

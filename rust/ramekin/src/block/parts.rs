@@ -8,8 +8,9 @@ use super::scale::ScalesMut;
 /// Elements that one thread works through before it takes more.
 const SHARE: usize = 1 << 16;
 
-/// Elements of a span, which is worked on at a time: it and what becomes of it stay in the nearest cache.
-const SPAN: usize = 1 << 11;
+/// Elements of a span, which is worked on at a time, step by step: it and what becomes of it stay in a core's own
+/// caches, and it is long enough that the steps' beginnings do not count.
+const SPAN: usize = 1 << 13;
 
 /// Elements of a block, or of a band's span, that stay in a core's own caches.
 pub(super) const CACHED: usize = 1 << 15;

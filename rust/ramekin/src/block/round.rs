@@ -11,6 +11,7 @@ use crate::convert::{Code, decode, encode};
 use crate::float::{Bits, Float};
 use crate::format::FloatFormat;
 use crate::isa::{Kernel, Level};
+use crate::rounding::Rounding;
 use crate::simd::Simd;
 
 /// A part of a row, and what the blocks' elements are multiplied by.
@@ -58,7 +59,7 @@ impl<'a, F: Float> Rounder<'a, F> {
             first: place.first,
             width: self.width,
             factors: place.factors,
-            product: Product::Sticky,
+            product: self.product(),
             out: &mut self.scaled,
         });
         let mut options = self.how.rounding.after(place.row * self.columns + place.columns.start);
@@ -75,6 +76,16 @@ impl<'a, F: Float> Rounder<'a, F> {
                 level.run(ToIntegers { codes: &self.codes, integers: bytes });
             }
             _ => encode(level, element, options, &self.scaled, out),
+        }
+    }
+
+    /// How elements come to the numbers that are rounded: to nearest, and at random, those near zero are all alike.
+    fn product(&self) -> Product {
+        match self.how.rounding.rounding {
+            Rounding::TowardPositive | Rounding::TowardNegative | Rounding::ToOdd => Product::Sticky,
+            Rounding::TiesToEven | Rounding::TiesToAway | Rounding::TowardZero | Rounding::Stochastic => {
+                Product::Cleared
+            }
         }
     }
 

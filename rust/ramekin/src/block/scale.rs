@@ -441,8 +441,7 @@ impl<F: Float> Kernel for Factors<'_, F> {
     fn run<S: Simd>(self, _: S) {
         for (factor, &decoded) in self.factors.iter_mut().zip(self.decoded) {
             let quotient = (self.tensor / decoded).min(f32::MAX);
-            let finite = decoded == decoded;
-            *factor = F::from_f64(if finite { f64::from(quotient) } else { 0.0 });
+            *factor = F::from_f64(if decoded.is_nan() { 0.0 } else { f64::from(quotient) });
         }
     }
 }

@@ -9,8 +9,10 @@ use crate::simd::Simd;
 pub(super) enum Product {
     /// As they come.
     Plain,
-    /// For rounding: a factor of zero gives zeros, whatever it multiplies, and what is nonzero stays so under any
-    /// other. The formats that are rounded to have no numbers as small as those that this makes larger.
+    /// A factor of zero gives zeros, whatever it multiplies.
+    Cleared,
+    /// The same, and what is nonzero stays so under any other factor, as directed rounding asks: the formats that are
+    /// rounded to have no numbers as small as those that this makes larger.
     Sticky,
 }
 
@@ -30,57 +32,54 @@ impl<F: Float> Kernel for Spread<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        match self.product {
-            Product::Plain => each_block::<F, false>(self),
-            Product::Sticky => each_block::<F, true>(self),
-        }
-    }
-}
-
-#[inline(always)]
-fn each_block<F: Float, const STICKY: bool>(spread: Spread<'_, F>) {
-    let Spread { row, first, width, factors, out, .. } = spread;
-    match (width, first) {
-        // The common widths, so that the compiler knows them.
-        (32, 0) => by_blocks::<F, 32, STICKY>(row, factors, out),
-        (16, 0) => by_blocks::<F, 16, STICKY>(row, factors, out),
-        _ => {
-            let (mut row, mut out, mut here) = (row, out, width - first);
-            for &factor in factors {
-                let here_now = here.min(row.len());
-                let (block, row_after) = row.split_at(here_now);
-                let (products, out_after) = out.split_at_mut(here_now);
-                multiply::<F, STICKY>(block, factor, products);
-                (row, out, here) = (row_after, out_after, width);
+        match (self.width, self.first) {
+            // The common widths, so that the compiler knows them.
+            (32, 0) => self.by_blocks::<32>(),
+            (16, 0) => self.by_blocks::<16>(),
+            (width, first) => {
+                let (mut row, mut out, mut here) = (self.row, self.out, width - first);
+                for &factor in self.factors {
+                    let (block, row_after) = row.split_at(here.min(row.len()));
+                    let (products, out_after) = out.split_at_mut(here.min(row.len()));
+                    multiply(block, factor, self.product, products);
+                    (row, out, here) = (row_after, out_after, width);
+                }
             }
         }
     }
 }
 
-#[inline(always)]
-fn by_blocks<F: Float, const WIDTH: usize, const STICKY: bool>(row: &[F], factors: &[F], out: &mut [F]) {
-    let (blocks, rest) = row.as_chunks::<WIDTH>();
-    let (products, rest_out) = out.as_chunks_mut::<WIDTH>();
-    for ((block, products), &factor) in blocks.iter().zip(products).zip(factors) {
-        multiply::<F, STICKY>(block, factor, products);
-    }
-    if let Some(&factor) = factors.get(blocks.len()) {
-        multiply::<F, STICKY>(rest, factor, rest_out);
+impl<F: Float> Spread<'_, F> {
+    #[inline(always)]
+    fn by_blocks<const WIDTH: usize>(self) {
+        let (blocks, rest) = self.row.as_chunks::<WIDTH>();
+        let (products, rest_products) = self.out.as_chunks_mut::<WIDTH>();
+        for ((block, products), &factor) in blocks.iter().zip(products).zip(self.factors) {
+            multiply(block, factor, self.product, products);
+        }
+        if let Some(&factor) = self.factors.get(blocks.len()) {
+            multiply(rest, factor, self.product, rest_products);
+        }
     }
 }
 
 #[inline(always)]
-fn multiply<F: Float, const STICKY: bool>(block: &[F], factor: F, products: &mut [F]) {
+fn multiply<F: Float>(block: &[F], factor: F, product: Product, products: &mut [F]) {
     let zero = F::Bits::ZERO;
-    let kept = if factor.bits() == zero { zero } else { F::Bits::ONES };
+    if product != Product::Plain && factor.bits() == zero {
+        products.fill(F::from_bits_of(zero));
+        return;
+    }
     for (product, &x) in products.iter_mut().zip(block) {
         *product = x * factor;
-        if STICKY {
+    }
+    if product == Product::Sticky {
+        for (product, &x) in products.iter_mut().zip(block) {
             let bits = product.bits();
-            let sign = bits & !(F::Bits::ONES >> 1);
-            let least = if x.bits() << 1 == zero { zero } else { F::Bits::ONE << F::MANTISSA_BITS };
-            let magnitude = (bits & (F::Bits::ONES >> 1)).max(least);
-            *product = F::from_bits_of((magnitude | sign) & kept);
+            let least = (bits & !(F::Bits::ONES >> 1)) | (F::Bits::ONE << F::MANTISSA_BITS);
+            let small = bits << 1 < F::Bits::ONE << (F::MANTISSA_BITS + 1);
+            let lost = small & (x.bits() << 1 != zero);
+            *product = if lost { F::from_bits_of(least) } else { *product };
         }
     }
 }

@@ -38,7 +38,8 @@ impl<F: Float> Kernel for Amax<'_, F> {
 fn by_blocks<F: Float, const WIDTH: usize>(row: &[F], most: &mut [F::Bits]) {
     let (blocks, rest) = row.as_chunks::<WIDTH>();
     for (most, block) in most.iter_mut().zip(blocks) {
-        *most = (*most).max(largest(block));
+        // The compiler does not see through this, lest it makes vectors across blocks, which it must gather.
+        *most = (*most).max(std::hint::black_box(largest(block)));
     }
     if let Some(most) = most.get_mut(blocks.len()) {
         *most = (*most).max(largest(rest));

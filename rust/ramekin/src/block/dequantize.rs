@@ -10,7 +10,7 @@ use super::scale::Scales;
 use super::scheme::Scheme;
 use super::spread::{Product, Spread};
 use crate::convert::pack::unpack_here;
-use crate::convert::{Code, decode};
+use crate::convert::{Code, Products, decode};
 use crate::float::{Bits, Float};
 use crate::isa::{Kernel, Level};
 use crate::parallel::{self, ThreadsError};
@@ -97,8 +97,9 @@ impl<C: Code> Work<'_, C> {
                 self.array.scales.values(level, scheme.scale, at, &mut factors);
                 let place = part.place(|columns| columns, row, &columns);
                 let out = &mut part.codes[place];
-                let (first, product) = (columns.start % width, Product::Plain);
-                level.run(Spread { row: &elements, first, width, factors: &factors, product, out });
+                let first = columns.start % width;
+                let products = Products { row: &elements, first, width, factors: &factors };
+                level.run(Spread { products, product: Product::Plain, out });
                 if let Some(scale) = self.array.tensor_scale {
                     level.run(Times { scale: F::from_f64(f64::from(scale)), out });
                 }

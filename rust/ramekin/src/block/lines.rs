@@ -5,8 +5,6 @@ use std::ops::Range;
 use super::array::Array;
 use crate::float::{Bits, Float};
 use crate::isa::Level;
-use crate::parallel::LINE;
-use crate::simd::prefetch;
 
 /// Parts of some rows: where they lie if that will do, else read into a buffer.
 pub(super) struct Lines<'a, F> {
@@ -25,13 +23,7 @@ impl<'a, F: Float> Lines<'a, F> {
     /// Goes to other rows and columns, of which there are some.
     pub fn read(&mut self, rows: &Range<usize>, columns: &Range<usize>) {
         (self.rows, self.columns) = (rows.clone(), columns.clone());
-        if let Some(line) = self.array.in_place::<F>(rows.start, columns) {
-            // What is next to it comes while this is worked on.
-            let next = line.as_ptr_range().end.cast::<u8>();
-            for at in (0..size_of_val(line)).step_by(LINE) {
-                prefetch(next.wrapping_add(at));
-            }
-        } else {
+        if self.array.in_place::<F>(rows.start, columns).is_none() {
             let zero = F::from_bits_of(F::Bits::ZERO);
             self.buffer.resize(rows.len() * columns.len(), zero);
             self.array.read(self.level, rows.clone(), columns.clone(), &mut self.buffer);

@@ -10,7 +10,7 @@ const SHARE: usize = 1 << 16;
 
 /// Elements of a span, which is worked on at a time, step by step: it and what becomes of it stay in a core's own
 /// caches, and it is long enough that the steps' beginnings do not count.
-const SPAN: usize = 1 << 13;
+const SPAN: usize = 1 << 12;
 
 /// Elements of a block, or of a band's span, that stay in a core's own caches.
 pub(super) const CACHED: usize = 1 << 15;

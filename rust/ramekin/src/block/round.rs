@@ -7,7 +7,7 @@ use super::scale::{Convert, Scales};
 use super::spread::{Product, Spread};
 use super::stats::{Sum, Sums};
 use crate::convert::pack::pack_here;
-use crate::convert::{Code, decode, encode};
+use crate::convert::{Code, Products, decode, encode, encode_products};
 use crate::float::{Bits, Float};
 use crate::format::FloatFormat;
 use crate::isa::{Kernel, Level};
@@ -52,31 +52,34 @@ impl<'a, F: Float> Rounder<'a, F> {
 
     /// Rounds a part of a row.
     pub fn round<C: Code>(&mut self, line: &[F], place: &Place<'_, F>, out: &mut [C]) {
+        let (level, scheme) = (self.level, &self.how.scheme);
+        match C::as_u8(out) {
+            Some(bytes) if scheme.element.bits() < 8 || scheme.integer => {
+                let mut codes = std::mem::take(&mut self.codes);
+                codes.resize(line.len(), 0);
+                self.encode(line, place, &mut codes);
+                if scheme.integer {
+                    level.run(ToIntegers { codes: &codes, integers: bytes });
+                } else {
+                    pack_here(level, scheme.element.bits(), &codes, bytes);
+                }
+                self.codes = codes;
+            }
+            _ => self.encode(line, place, out),
+        }
+    }
+
+    fn encode<C: Code>(&mut self, line: &[F], place: &Place<'_, F>, codes: &mut [C]) {
         let (level, element) = (self.level, self.how.scheme.element);
-        self.scaled.resize(line.len(), F::from_bits_of(F::Bits::ZERO));
-        level.run(Spread {
-            row: line,
-            first: place.first,
-            width: self.width,
-            factors: place.factors,
-            product: self.product(),
-            out: &mut self.scaled,
-        });
         let mut options = self.how.rounding.after(place.row * self.columns + place.columns.start);
         options.saturate = true;
-        match C::as_u8(out) {
-            Some(bytes) if element.bits() < 8 => {
-                self.codes.resize(line.len(), 0);
-                encode(level, element, options, &self.scaled, &mut self.codes);
-                pack_here(level, element.bits(), &self.codes, bytes);
-            }
-            Some(bytes) if self.how.scheme.integer => {
-                self.codes.resize(line.len(), 0);
-                encode(level, element, options, &self.scaled, &mut self.codes);
-                level.run(ToIntegers { codes: &self.codes, integers: bytes });
-            }
-            _ => encode(level, element, options, &self.scaled, out),
+        let products = Products { row: line, first: place.first, width: self.width, factors: place.factors };
+        if encode_products(level, element, options.rounding, &products, codes) {
+            return;
         }
+        self.scaled.resize(line.len(), F::from_bits_of(F::Bits::ZERO));
+        level.run(Spread { products, product: self.product(), out: &mut self.scaled });
+        encode(level, element, options, &self.scaled, codes);
     }
 
     /// How elements come to the numbers that are rounded: to nearest, and at random, those near zero are all alike.
@@ -117,7 +120,8 @@ impl<'a, F: Float> Rounder<'a, F> {
         }
         let spread = |row: &[f64], out: &mut [f64]| {
             let (first, width, factors) = (place.first, self.width, &*of_blocks);
-            level.run(Spread { row, first, width, factors, product: Product::Plain, out });
+            let products = Products { row, first, width, factors };
+            level.run(Spread { products, product: Product::Plain, out });
         };
         spread(values, y);
         values.fill(overflow(scheme.element));

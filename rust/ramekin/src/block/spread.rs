@@ -1,5 +1,6 @@
 //! Products of elements with the number that their block shares.
 
+use crate::convert::Products;
 use crate::float::{Bits, Float};
 use crate::isa::Kernel;
 use crate::simd::Simd;
@@ -16,13 +17,9 @@ pub(super) enum Product {
     Sticky,
 }
 
-/// Multiplies a part of a row that starts `first` columns into its first block by `factors`, one for each block of
-/// `width` columns.
+/// Multiplies a part of a row by its blocks' factors.
 pub(super) struct Spread<'a, F> {
-    pub row: &'a [F],
-    pub first: usize,
-    pub width: usize,
-    pub factors: &'a [F],
+    pub products: Products<'a, F>,
     pub product: Product,
     pub out: &'a mut [F],
 }
@@ -32,13 +29,14 @@ impl<F: Float> Kernel for Spread<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        match (self.width, self.first) {
+        let Products { row, first, width, factors } = self.products;
+        match (width, first) {
             // The common widths, so that the compiler knows them.
-            (32, 0) => self.by_blocks::<32>(),
-            (16, 0) => self.by_blocks::<16>(),
-            (width, first) => {
-                let (mut row, mut out, mut here) = (self.row, self.out, width - first);
-                for &factor in self.factors {
+            (32, 0) => by_blocks::<F, 32>(row, factors, self.product, self.out),
+            (16, 0) => by_blocks::<F, 16>(row, factors, self.product, self.out),
+            _ => {
+                let (mut row, mut out, mut here) = (row, self.out, width - first);
+                for &factor in factors {
                     let (block, row_after) = row.split_at(here.min(row.len()));
                     let (products, out_after) = out.split_at_mut(here.min(row.len()));
                     multiply(block, factor, self.product, products);
@@ -49,17 +47,15 @@ impl<F: Float> Kernel for Spread<'_, F> {
     }
 }
 
-impl<F: Float> Spread<'_, F> {
-    #[inline(always)]
-    fn by_blocks<const WIDTH: usize>(self) {
-        let (blocks, rest) = self.row.as_chunks::<WIDTH>();
-        let (products, rest_products) = self.out.as_chunks_mut::<WIDTH>();
-        for ((block, products), &factor) in blocks.iter().zip(products).zip(self.factors) {
-            multiply(block, factor, self.product, products);
-        }
-        if let Some(&factor) = self.factors.get(blocks.len()) {
-            multiply(rest, factor, self.product, rest_products);
-        }
+#[inline(always)]
+fn by_blocks<F: Float, const WIDTH: usize>(row: &[F], factors: &[F], product: Product, out: &mut [F]) {
+    let (blocks, rest) = row.as_chunks::<WIDTH>();
+    let (products, rest_products) = out.as_chunks_mut::<WIDTH>();
+    for ((block, products), &factor) in blocks.iter().zip(products).zip(factors) {
+        multiply(block, factor, product, products);
+    }
+    if let Some(&factor) = factors.get(blocks.len()) {
+        multiply(rest, factor, product, rest_products);
     }
 }
 

@@ -7,7 +7,8 @@ use super::scale::Convert;
 use crate::convert::decode;
 use crate::float::{Code, Float};
 use crate::format::FloatFormat;
-use crate::isa::Level;
+use crate::isa::{Kernel, Level};
+use crate::simd::Simd;
 
 /// The memory that an array lies in.
 #[derive(Clone, Copy, Debug)]
@@ -151,9 +152,14 @@ impl<'a> Array<'a> {
             rows.map(|row| self.row(row) + columns.start as isize * self.columns.1).collect();
         let place = Place { starts: &starts, stride: self.columns.1, columns: columns.len() };
         match self.elements {
-            Elements::F32(all) => place.each_line(all, lines, |from, to| {
-                level.run(Convert { from, to });
-            }),
+            Elements::F32(all) => {
+                if let Some(lines) = F::as_f32_mut(lines)
+                    && level.run(Turn { all, place: &place, lines })
+                {
+                    return;
+                }
+                place.each_line(all, lines, |from, to| level.run(Convert { from, to }));
+            }
             Elements::F64(all) => place.each_line(all, lines, |from, to| {
                 level.run(Convert { from, to });
             }),
@@ -201,6 +207,54 @@ impl Place<'_> {
         for (line, from) in lines.zip(gathered.chunks_exact(columns)) {
             convert(from, line);
         }
+    }
+}
+
+/// Reads float32 whose neighbours in memory are in different lines.
+struct Turn<'a> {
+    all: &'a [f32],
+    place: &'a Place<'a>,
+    lines: &'a mut [f32],
+}
+
+impl Kernel for Turn<'_> {
+    /// Whether they are.
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> bool {
+        let Place { starts, stride, columns } = *self.place;
+        let follow = starts.windows(2).all(|two| two[1] == two[0] + 1);
+        if !follow || stride == 1 || starts.len() < S::LANES {
+            return false;
+        }
+        // Squares, then what is left at both edges.
+        let (rows, wide) = (starts.len() / S::LANES * S::LANES, columns / S::LANES * S::LANES);
+        for j in (0..wide).step_by(S::LANES) {
+            for i in (0..rows).step_by(S::LANES) {
+                let first = starts[i] + j as isize * stride;
+                let last = first + (S::LANES - 1) as isize * stride;
+                let (lowest, highest) = (first.min(last), first.max(last) + S::LANES as isize);
+                assert!(lowest >= 0 && highest as usize <= self.all.len(), "a square lies outside");
+                assert!(
+                    (i + S::LANES - 1) * columns + j + S::LANES <= self.lines.len(),
+                    "no room for a square"
+                );
+                // SAFETY: the first and the last row of the square are in memory, and so are those between; the
+                // second assertion checks the other side. The two slices do not overlap: one is borrowed mutably.
+                unsafe {
+                    let from = self.all.as_ptr().offset(first).cast::<u8>();
+                    let to = self.lines.as_mut_ptr().add(i * columns + j).cast::<u32>();
+                    simd.transpose(from, stride * size_of::<f32>() as isize, to, columns);
+                }
+            }
+        }
+        for (i, start) in starts.iter().enumerate() {
+            for j in (if i < rows { wide } else { 0 })..columns {
+                self.lines[i * columns + j] = self.all[(start + j as isize * stride) as usize];
+            }
+        }
+        true
     }
 }
 

@@ -16,7 +16,7 @@ const SPAN: usize = 1 << 12;
 pub(super) const CACHED: usize = 1 << 15;
 
 /// Rows that are read together: where neighbours in memory lie in different rows, they come with the same lines.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 32;
 
 /// Some rows, or a part of one, with the codes and scales that go there. Where it has scales, it is whole blocks.
 pub(super) struct Part<'a, C> {

@@ -31,6 +31,7 @@ from ramekin.formats import (
     p3109,
     tfloat32,
 )
+from ramekin.inspection import inspect
 from ramekin.linalg import PackedMatrix, TensorCore, dot, matmul, pack_matrix
 from ramekin.packing import pack, unpack
 from ramekin.system import get_num_threads, isa, set_num_threads
@@ -64,6 +65,7 @@ __all__ = [
     "float16",
     "formats",
     "get_num_threads",
+    "inspect",
     "isa",
     "matmul",
     "nn",

@@ -23,6 +23,7 @@ __all__ = [
     "brief_text",
     "decimal_text",
     "float64_by_odd",
+    "full_text",
     "power_text",
     "read_number",
     "value_of",
@@ -252,3 +253,15 @@ def brief_text(number: float, longest: int) -> str:
     """Write a float64 in full if that is short, else as an integer times a power of two. Both are exact."""
     text = decimal_text(number)
     return text if len(text) <= longest else power_text(number)
+
+
+def full_text(number: float) -> str:
+    """Write a float64 in full, and as an odd integer times a power of two.
+
+    A decimal of more than 120 characters, which nobody reads, is left out: the power of two is exact too.
+    """
+    text = decimal_text(number)
+    if number == 0.0 or not math.isfinite(number):
+        return text
+    power = power_text(number)
+    return power if len(text) > 120 else f"{text} = {power}"

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ramekin.exact import brief_text, decimal_text, power_text
+from ramekin.exact import brief_text, decimal_text, full_text
 from ramekin.inspection import Inspection, Neighbour, Stored, hex_code
 
 __all__ = ["as_html", "as_text", "renderable"]
@@ -110,12 +110,12 @@ def _card(stored: Stored) -> Table:
     for name, meaning in _fields_explained(stored):
         card.add_row(name, meaning)
     card.add_row("code", stored.hex)
-    card.add_row("stored", _in_full(stored.value))
+    card.add_row("stored", full_text(stored.value))
     card.add_row("relative error", _error(stored))
     card.add_row("what happened", Text(stored.happened, style=_OUTCOME_STYLES[stored.outcome]))
     for name, neighbour in (("below", stored.below), ("above", stored.above)):
         if neighbour is not None:
-            card.add_row(name, f"{_in_full(neighbour.value)}  {hex_code(neighbour.code, fmt)}")
+            card.add_row(name, f"{full_text(neighbour.value)}  {hex_code(neighbour.code, fmt)}")
     return card
 
 
@@ -138,14 +138,6 @@ def _fields_explained(stored: Stored) -> list[tuple[str, str]]:
     binary = f"{whole}.{mantissa}" if mantissa else str(whole)
     rows.append(("significand", f"{decimal_text(float(significand))} = {binary} in binary"))
     return rows
-
-
-def _in_full(value: float) -> str:
-    text = decimal_text(value)
-    if value == 0.0 or not abs(value) < float("inf"):
-        return text
-    power = power_text(value)
-    return text if power == text else f"{text} = {power}"
 
 
 def as_html(inspection: Inspection) -> str:

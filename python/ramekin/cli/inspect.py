@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
     OutputError
         If the JSON could not be written.
     """
-    chosen = None if options.format is None else choices("format", options.format, as_format)
+    chosen = None if options.format is None else choices("--format", options.format, as_format)
     if options.rounding not in _ROUNDINGS:
         accepted = ", ".join(_ROUNDINGS)
         raise UsageError(f"argument --rounding: unknown rounding {options.rounding!r}; accepted: {accepted}")

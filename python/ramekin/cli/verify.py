@@ -75,9 +75,9 @@ def run(options: argparse.Namespace) -> None:
         At the end, if an answer was wrong.
     """
     plan = Plan(
-        choices("format", options.format, _format),
-        choices("rounding", options.rounding, _one_of("rounding", _native.deterministic_roundings())),
-        choices("isa", options.isa, _one_of("level of this CPU", _native.isa_levels())),
+        choices("--format", options.format, _format),
+        choices("--rounding", options.rounding, _one_of("rounding", _native.deterministic_roundings())),
+        choices("--isa", options.isa, _one_of("level of this CPU", _native.isa_levels())),
         options.exhaustive,
     )
     json_output.check(options.json)

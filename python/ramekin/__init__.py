@@ -34,6 +34,7 @@ from ramekin.formats import (
 from ramekin.inspection import inspect
 from ramekin.linalg import PackedMatrix, TensorCore, dot, matmul, pack_matrix
 from ramekin.packing import pack, unpack
+from ramekin.storage import load, save
 from ramekin.system import get_num_threads, isa, set_num_threads
 from ramekin.trainer import Trainer
 
@@ -67,6 +68,7 @@ __all__ = [
     "get_num_threads",
     "inspect",
     "isa",
+    "load",
     "matmul",
     "nn",
     "optim",
@@ -74,6 +76,7 @@ __all__ = [
     "pack",
     "pack_matrix",
     "round_to",
+    "save",
     "set_num_threads",
     "tfloat32",
     "unpack",

@@ -44,10 +44,12 @@ from ramekin.formats import (
     p3109,
     tfloat32,
 )
+from ramekin.inspection import inspect
 from ramekin.linalg import PackedMatrix, TensorCore, dot, matmul, pack_matrix
 from ramekin.packing import pack, unpack
 from ramekin.quantize import quantize
 from ramekin.quantized import QuantizedArray
+from ramekin.storage import load, save
 from ramekin.system import get_num_threads, isa, set_num_threads
 from ramekin.trainer import Trainer
 
@@ -85,7 +87,9 @@ __all__ = [
     "float16",
     "formats",
     "get_num_threads",
+    "inspect",
     "isa",
+    "load",
     "matmul",
     "mxfp4",
     "mxfp6_e2m3",
@@ -101,6 +105,7 @@ __all__ = [
     "pack_matrix",
     "quantize",
     "round_to",
+    "save",
     "set_num_threads",
     "tfloat32",
     "unpack",

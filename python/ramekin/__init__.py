@@ -9,6 +9,19 @@ from __future__ import annotations
 
 from ramekin import amp, nn, optim
 from ramekin._native import __version__
+from ramekin.analysis import ErrorStats, error_stats
+from ramekin.block_formats import (
+    BlockFormat,
+    as_block_format,
+    block_formats,
+    mxfp4,
+    mxfp6_e2m3,
+    mxfp6_e3m2,
+    mxfp8_e4m3,
+    mxfp8_e5m2,
+    mxint8,
+    nvfp4,
+)
 from ramekin.convert import cast, decode, encode, round_to
 from ramekin.facts import finfo
 from ramekin.formats import (
@@ -33,22 +46,30 @@ from ramekin.formats import (
 )
 from ramekin.linalg import PackedMatrix, TensorCore, dot, matmul, pack_matrix
 from ramekin.packing import pack, unpack
+from ramekin.quantize import quantize
+from ramekin.quantized import QuantizedArray
 from ramekin.system import get_num_threads, isa, set_num_threads
 from ramekin.trainer import Trainer
 
 __all__ = [
+    "BlockFormat",
+    "ErrorStats",
     "FloatFormat",
     "PackedMatrix",
+    "QuantizedArray",
     "TensorCore",
     "Trainer",
     "__version__",
     "amp",
+    "as_block_format",
     "as_format",
     "bfloat16",
+    "block_formats",
     "cast",
     "decode",
     "dot",
     "encode",
+    "error_stats",
     "finfo",
     "float4_e2m1fn",
     "float6_e2m3fn",
@@ -66,11 +87,19 @@ __all__ = [
     "get_num_threads",
     "isa",
     "matmul",
+    "mxfp4",
+    "mxfp6_e2m3",
+    "mxfp6_e3m2",
+    "mxfp8_e4m3",
+    "mxfp8_e5m2",
+    "mxint8",
     "nn",
+    "nvfp4",
     "optim",
     "p3109",
     "pack",
     "pack_matrix",
+    "quantize",
     "round_to",
     "set_num_threads",
     "tfloat32",

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 mod accumulate;
 mod array;
+mod block;
 mod convert;
 mod dot;
 mod format;
@@ -23,6 +24,8 @@ mod verify;
 mod _native {
     #[pymodule_export]
     use super::accumulate::TensorCore;
+    #[pymodule_export]
+    use super::block::{dequantize, quantize};
     #[pymodule_export]
     use super::convert::{decode, encode, pack, packed_len, round_to, unpack};
     #[pymodule_export]

@@ -148,7 +148,7 @@ pub fn install_watched<R: Send>(
 const CHUNK: usize = 1 << 16;
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// Elements that are worked out in a core's nearest cache before they are written past it.
 const BLOCK: usize = 1 << 12;

@@ -179,6 +179,26 @@ macro_rules! with_bits {
     };
 }
 
+/// Packs codes that have no bits above the format's, on this thread.
+///
+/// # Panics
+///
+/// As [`pack`].
+pub(crate) fn pack_here(level: Level, bits: u32, codes: &[u8], out: &mut [u8]) {
+    assert_eq!(Some(out.len()), packed_len(codes.len(), bits), "the packed size differs");
+    with_bits!(bits, B => level.run(Pack::<B> { codes, out }));
+}
+
+/// Unpacks on this thread.
+///
+/// # Panics
+///
+/// As [`unpack`].
+pub(crate) fn unpack_here(level: Level, bits: u32, packed: &[u8], codes: &mut [u8]) {
+    assert_eq!(Some(packed.len()), packed_len(codes.len(), bits), "the packed size differs");
+    with_bits!(bits, B => level.run(Unpack::<B> { packed, codes }));
+}
+
 /// Groups of eight codes that one thread takes at a time.
 const GROUPS: usize = 1 << 13;
 

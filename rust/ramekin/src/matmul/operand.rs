@@ -190,9 +190,15 @@ impl<'a> Operand<'a> {
         self.shape
     }
 
-    /// Whether the codes are all there is to the elements, each in an integer of its own.
+    /// Whether the elements are their codes' values, each in an integer of its own.
+    #[inline(always)]
+    pub(super) fn has_plain_elements(&self) -> bool {
+        !self.integers && self.inner_scales().is_none() && !matches!(self.codes, Codes::Packed(_))
+    }
+
+    /// The same, without any scales of sums.
     pub(crate) fn is_plain(&self) -> bool {
-        !self.integers && self.scales.is_none() && !matches!(self.codes, Codes::Packed(_))
+        self.has_plain_elements() && self.scales.is_none() && self.tensor_scale.is_none()
     }
 
     /// A format that has the elements' values: the codes' own, or float32, to which scaled ones are rounded.

@@ -64,7 +64,7 @@ impl Kernel for Rows<'_> {
         c.fill(0.0);
         let reader = Reader::new(w);
         let m = Multiplier { simd, w, reader: &reader, x, first };
-        let way = if w.is_plain() { Way::new::<S>(w.format) } else { Way::Tile };
+        let way = if w.has_plain_elements() { Way::new::<S>(w.format) } else { Way::Tile };
         match (w.codes, way) {
             (Codes::F32(values), Way::Floats) if w.strides.1 == 1 => m.along_depth(Floats, values, c),
             (Codes::F32(values), Way::Floats) if w.strides.0 == 1 => m.along_rows(Floats, values, c),

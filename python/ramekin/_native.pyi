@@ -69,6 +69,23 @@ class PackedMatrix:
     def __deepcopy__(self, memo: object) -> Self: ...
 
 @final
+class Scaled:
+    """Codes and scales as an operand of products; axes in the tensor's order."""
+
+    def __new__(
+        cls,
+        codes: NDArray[Any],
+        scales: NDArray[Any] | None,
+        element: Format,
+        scale: Format | None,
+        blocks: list[int],
+        packed: int | None,
+        length: int,
+        integers: bool,
+        tensor_scale: float | None,
+    ) -> Self: ...
+
+@final
 class TensorCore:
     presets: ClassVar[tuple[str, ...]]
     @overload

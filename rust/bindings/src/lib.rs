@@ -13,6 +13,7 @@ mod matmul;
 mod operand;
 mod packed;
 mod roofline;
+mod scaled;
 mod shape;
 mod small;
 mod system;
@@ -37,6 +38,8 @@ mod _native {
     use super::packed::{Packed, pack_matrix};
     #[pymodule_export]
     use super::roofline::roofline;
+    #[pymodule_export]
+    use super::scaled::Scaled;
     #[pymodule_export]
     use super::small::{cast_small, register_dtypes};
     #[pymodule_export]

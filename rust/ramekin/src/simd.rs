@@ -5,11 +5,13 @@
 
 mod groups;
 mod half;
+mod largest;
 mod table;
 mod transpose;
 
 pub(crate) use groups::{SPAN, WORDS};
 pub(crate) use half::HALVES;
+pub(crate) use largest::ROWS;
 pub(crate) use table::{ByteTable, CODES, Places};
 pub(crate) use transpose::transpose_bytes;
 
@@ -45,6 +47,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn widen<const B: usize>(self, groups: &[u8; SPAN]) -> [u64; WORDS];
     /// Writes the low `B` bytes of each word, one group after the other, and anything behind them.
     fn narrow<const B: usize>(self, words: &[u64; WORDS], groups: &mut [u8; SPAN]);
+    /// The bits of the largest magnitude in each of some rows, NaN the largest of all. `W` is a multiple of 16.
+    fn largest<const W: usize>(self, rows: &[[f32; W]; ROWS]) -> [u32; ROWS];
     /// The canonical quiet NaN of the same sign in place of every NaN.
     fn quiet(self, value: Self::F32) -> Self::F32;
     /// The values of `LANES` float16, where [`Simd::HAS_FLOAT16`]. NaN stays NaN.
@@ -189,6 +193,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn largest<const W: usize>(self, rows: &[[f32; W]; ROWS]) -> [u32; ROWS] {
+        largest::largest(rows)
+    }
+
+    #[inline(always)]
     fn quiet(self, value: Self::F32) -> Self::F32 {
         value.map(|x| if x.is_nan() { f32::from_bits(CANONICAL_NAN).copysign(x) } else { x })
     }
@@ -321,7 +330,8 @@ pub(crate) use x86::{X86Avx2, X86Avx512, X86Avx512Bf16};
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{
-        ByteTable, CANONICAL_NAN, HALVES, Places, SPAN, Simd, WORDS, Widening, groups, half, table, transpose,
+        ByteTable, CANONICAL_NAN, HALVES, Places, ROWS, SPAN, Simd, WORDS, Widening, groups, half, largest,
+        table, transpose,
     };
     use crate::isa::{self, Kernel};
     use std::arch::x86_64::*;
@@ -329,7 +339,7 @@ mod x86 {
     macro_rules! x86_simd {
         ($(#[$doc:meta])* $name:ident, $call:ident, $vector:ty, $lanes:literal, $tile:expr,
          $splat:ident, $fma:ident, $load:ident, $store:ident, $mul:ident, $transpose:ident,
-         $to_float16:ident, $to_bfloat16:ident, $widen:ident, $narrow:ident, |$q:ident| $quiet:expr,
+         $to_float16:ident, $to_bfloat16:ident, $widen:ident, $narrow:ident, $largest:ident, |$q:ident| $quiet:expr,
          |$half:ident| $float16_values:expr, |$upper:ident| $bfloat16_values:expr,
          |$bytes:ident, $left:ident, $right:ident, $mask:ident| $widened_values:expr,
          |$words:ident| $float16_words:expr,
@@ -404,6 +414,14 @@ mod x86 {
                 fn narrow<const B: usize>(self, words: &[u64; WORDS], groups: &mut [u8; SPAN]) {
                     // SAFETY: the token vouches for the instructions.
                     unsafe { groups::$narrow::<B>(words, groups) }
+                }
+
+                #[inline(always)]
+                fn largest<const W: usize>(self, rows: &[[f32; W]; ROWS]) -> [u32; ROWS] {
+                    // Some of these functions ask for instructions, which the token vouches for.
+                    #[allow(unused_unsafe, reason = "others do not")]
+                    // SAFETY: as above.
+                    unsafe { largest::$largest(rows) }
                 }
 
                 #[inline(always)]
@@ -560,7 +578,7 @@ mod x86 {
         /// AVX2 and FMA.
         X86Avx2, run_avx2, __m256, 8, (6, 2),
         _mm256_set1_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_mul_ps, transpose_8,
-        to_float16_avx2, to_bfloat16, widen_avx2, narrow_avx2,
+        to_float16_avx2, to_bfloat16, widen_avx2, narrow_avx2, largest,
         |x| {
             let nan = _mm256_or_ps(_mm256_and_ps(x, _mm256_set1_ps(-0.0)), _mm256_set1_ps(f32::from_bits(CANONICAL_NAN)));
             _mm256_blendv_ps(x, nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x))
@@ -611,7 +629,7 @@ mod x86 {
                 $(#[$doc])*
                 $name, $call, __m512, 16, (12, 2),
                 _mm512_set1_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_mul_ps, transpose_16,
-                to_float16_avx512, to_bfloat16_avx512, $widen, $narrow,
+                to_float16_avx512, to_bfloat16_avx512, $widen, $narrow, largest_avx512,
                 |x| {
                     let nan = _mm512_or_ps(_mm512_and_ps(x, _mm512_set1_ps(-0.0)), _mm512_set1_ps(f32::from_bits(CANONICAL_NAN)));
                     _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x), nan)

@@ -2,7 +2,7 @@
 
 use crate::float::{Bits, Float};
 use crate::isa::Kernel;
-use crate::simd::Simd;
+use crate::simd::{ROWS, Simd, prefetch};
 
 /// Raises `most`, one for each block of `width` columns, to the largest magnitudes of a part of a row that starts
 /// `first` columns into its first block. Magnitudes are compared as bits, so that NaN is the largest of all.
@@ -17,34 +17,44 @@ impl<F: Float> Kernel for Amax<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        match (self.width, self.first) {
-            // The common widths, so that the compiler knows them.
-            (32, 0) => by_blocks::<F, 32>(self.row, self.most),
-            (16, 0) => by_blocks::<F, 16>(self.row, self.most),
-            (width, first) => {
-                let (mut rest, mut here) = (self.row, width - first);
-                for most in self.most {
-                    let (block, after) = rest.split_at(here.min(rest.len()));
-                    *most = (*most).max(largest(block));
-                    (rest, here) = (after, width);
-                }
-            }
+    fn run<S: Simd>(self, simd: S) {
+        let Self { row, first, width, most } = self;
+        // The common widths, so that the compiler knows them.
+        let done = match (F::as_f32(row), width, first) {
+            (Some(row), 32, 0) => by_blocks::<F, S, 32>(simd, row, most),
+            (Some(row), 16, 0) => by_blocks::<F, S, 16>(simd, row, most),
+            _ => 0,
+        };
+        let (mut rest, mut here) = (&row[done..], width - first);
+        for most in &mut most[done / width..] {
+            let (block, after) = rest.split_at(here.min(rest.len()));
+            *most = (*most).max(largest(block));
+            (rest, here) = (after, width);
         }
     }
 }
 
+/// Goes through whole blocks, some at a time, and tells how many elements they have.
 #[inline(always)]
-fn by_blocks<F: Float, const WIDTH: usize>(row: &[F], most: &mut [F::Bits]) {
-    let (blocks, rest) = row.as_chunks::<WIDTH>();
-    for (most, block) in most.iter_mut().zip(blocks) {
-        // The compiler does not see through this, lest it makes vectors across blocks, which it must gather.
-        *most = (*most).max(std::hint::black_box(largest(block)));
+fn by_blocks<F: Float, S: Simd, const WIDTH: usize>(simd: S, row: &[f32], most: &mut [F::Bits]) -> usize {
+    let (blocks, _) = row.as_chunks::<WIDTH>();
+    let (groups, _) = blocks.as_chunks::<ROWS>();
+    for (blocks, most) in groups.iter().zip(most.chunks_exact_mut(ROWS)) {
+        // What comes as far behind as the row is long is brought near, meanwhile.
+        for block in blocks {
+            for at in (0..WIDTH).step_by(LINE) {
+                prefetch(block.as_ptr().wrapping_add(row.len() + at));
+            }
+        }
+        for (most, here) in most.iter_mut().zip(simd.largest(blocks)) {
+            *most = (*most).max(F::Bits::from_u32(here));
+        }
     }
-    if let Some(most) = most.get_mut(blocks.len()) {
-        *most = (*most).max(largest(rest));
-    }
+    groups.len() * ROWS * WIDTH
 }
+
+/// Floats in a cache line.
+const LINE: usize = 16;
 
 #[inline(always)]
 fn largest<F: Float>(block: &[F]) -> F::Bits {

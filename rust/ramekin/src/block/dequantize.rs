@@ -12,6 +12,7 @@ use super::spread::{Product, Spread, Times};
 use crate::convert::pack::unpack_here;
 use crate::convert::{Code, Products, decode};
 use crate::float::{Bits, Float};
+use crate::fpenv;
 use crate::isa::{Kernel, Level};
 use crate::parallel::{self, ThreadsError};
 use crate::simd::Simd;
@@ -59,6 +60,8 @@ pub fn dequantize<F: Float, C: Code>(
     };
     assert_eq!(array.scales.len(), geometry.blocks(), "scales have another size");
     let work = |part| {
+        // Held once for the many steps of a part.
+        let _guard = fpenv::Guard::new();
         if !stop.load(Ordering::Relaxed) {
             Work { level, scheme, array, geometry }.part(part);
         }

@@ -13,7 +13,7 @@ const SHARE: usize = 1 << 16;
 const SPAN: usize = 1 << 12;
 
 /// Elements of a block, or of a band's span, that stay in a core's own caches.
-pub(super) const CACHED: usize = 1 << 15;
+pub(super) const CACHED: usize = 1 << 17;
 
 /// Rows that are read together: where neighbours in memory lie in different rows, they come with the same lines.
 const TOGETHER: usize = 32;

@@ -20,6 +20,7 @@ use super::scheme::{Scale, Scheme};
 use super::stats::Sums;
 use crate::convert::{Code, Conversion, fits};
 use crate::float::{Bits, Float};
+use crate::fpenv;
 use crate::isa::Level;
 use crate::parallel::{self, ThreadsError};
 
@@ -174,7 +175,11 @@ impl Work<'_> {
         parts: Vec<Part<'_, C>>,
         work: impl Fn(Part<'_, C>) -> Sums + Sync + Send,
     ) -> Result<Sums, ThreadsError> {
-        let work = |part| if self.stop.load(Ordering::Relaxed) { Sums::default() } else { work(part) };
+        let work = |part| {
+            // Held once for the many steps of a part.
+            let _guard = fpenv::Guard::new();
+            if self.stop.load(Ordering::Relaxed) { Sums::default() } else { work(part) }
+        };
         let sums: Vec<Sums> = if self.threads == 1 || parts.len() <= 2 {
             parts.into_iter().map(work).collect()
         } else {

@@ -10,6 +10,8 @@ pub(super) struct Amax<'a, F: Float> {
     pub row: &'a [F],
     pub first: usize,
     pub width: usize,
+    /// What comes so many elements behind those that are read is brought near meanwhile, if that is not zero.
+    pub ahead: usize,
     pub most: &'a mut [F::Bits],
 }
 
@@ -18,11 +20,11 @@ impl<F: Float> Kernel for Amax<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { row, first, width, most } = self;
+        let Self { row, first, width, ahead, most } = self;
         // The common widths, so that the compiler knows them.
         let done = match (F::as_f32(row), width, first) {
-            (Some(row), 32, 0) => by_blocks::<F, S, 32>(simd, row, most),
-            (Some(row), 16, 0) => by_blocks::<F, S, 16>(simd, row, most),
+            (Some(row), 32, 0) => by_blocks::<F, S, 32>(simd, row, ahead, most),
+            (Some(row), 16, 0) => by_blocks::<F, S, 16>(simd, row, ahead, most),
             _ => 0,
         };
         let (mut rest, mut here) = (&row[done..], width - first);
@@ -36,15 +38,17 @@ impl<F: Float> Kernel for Amax<'_, F> {
 
 /// Goes through whole blocks, some at a time, and tells how many elements they have.
 #[inline(always)]
-fn by_blocks<F: Float, S: Simd, const WIDTH: usize>(simd: S, row: &[f32], most: &mut [F::Bits]) -> usize {
+fn by_blocks<F: Float, S: Simd, const WIDTH: usize>(
+    simd: S,
+    row: &[f32],
+    ahead: usize,
+    most: &mut [F::Bits],
+) -> usize {
     let (blocks, _) = row.as_chunks::<WIDTH>();
     let (groups, _) = blocks.as_chunks::<ROWS>();
     for (blocks, most) in groups.iter().zip(most.chunks_exact_mut(ROWS)) {
-        // What comes as far behind as the row is long is brought near, meanwhile.
-        for block in blocks {
-            for at in (0..WIDTH).step_by(LINE) {
-                prefetch(block.as_ptr().wrapping_add(row.len() + at));
-            }
+        for at in (0..if ahead == 0 { 0 } else { ROWS * WIDTH }).step_by(LINE) {
+            prefetch(blocks.as_ptr().cast::<f32>().wrapping_add(ahead + at));
         }
         for (most, here) in most.iter_mut().zip(simd.largest(blocks)) {
             *most = (*most).max(F::Bits::from_u32(here));

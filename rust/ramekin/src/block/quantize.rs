@@ -126,7 +126,13 @@ impl Work<'_> {
             None if tensor && geometry.block_len() <= CACHED => {
                 let most = of_blocks.insert(self.amax_of_blocks::<F>()?);
                 let mut all = [0];
-                self.level.run(Amax { row: most, first: 0, width: most.len().max(1), most: &mut all });
+                self.level.run(Amax {
+                    row: most,
+                    first: 0,
+                    width: most.len().max(1),
+                    ahead: 0,
+                    most: &mut all,
+                });
                 self.exact(f32::from_bits(all[0]))
             }
             None if tensor => {
@@ -204,7 +210,7 @@ impl Work<'_> {
                         here.clear();
                         here.resize(blocks.len(), F::Bits::ZERO);
                         let first = columns.start % width;
-                        level.run(Amax { row: lines.line(row), first, width, most: &mut here });
+                        level.run(Amax { row: lines.line(row), first, width, ahead: 0, most: &mut here });
                         let at = geometry.band(row) * geometry.across() + blocks.start;
                         for (most, here) in most[at..].iter().zip(&here) {
                             most.fetch_max(here.to_u64(), Ordering::Relaxed);
@@ -223,7 +229,11 @@ impl Work<'_> {
         let parts = parts::<u8>(&self.geometry, |_| 0, None, Some(ScalesMut::F32(&mut all)));
         self.share(parts, |mut part| {
             self.each_band::<F, u8>(&mut part, |part, lines, place| {
-                let most: Vec<F> = self.band_amax(lines, place).into_iter().map(F::from_bits_of).collect();
+                let most: Vec<F> = self
+                    .band_amax(lines, place, place.columns.len())
+                    .into_iter()
+                    .map(F::from_bits_of)
+                    .collect();
                 let scales = part.scales.as_mut().expect("a part of whole blocks");
                 if let ScalesMut::F32(to) = scales.part(place.in_part, most.len()) {
                     self.level.run(Convert { from: &most, to });
@@ -262,12 +272,12 @@ impl Work<'_> {
         }
     }
 
-    /// The largest magnitudes of a band's blocks.
-    fn band_amax<F: Float>(&self, lines: &Lines<'_, F>, band: &Band) -> Vec<F::Bits> {
+    /// The largest magnitudes of a band's blocks; see [`Amax`] for `ahead`.
+    fn band_amax<F: Float>(&self, lines: &Lines<'_, F>, band: &Band, ahead: usize) -> Vec<F::Bits> {
         let mut most = vec![F::Bits::ZERO; band.blocks];
         let width = self.geometry.block.1;
         for row in band.rows.clone() {
-            self.level.run(Amax { row: lines.line(row), first: 0, width, most: &mut most });
+            self.level.run(Amax { row: lines.line(row), first: 0, width, ahead, most: &mut most });
         }
         most
     }
@@ -287,7 +297,7 @@ impl Work<'_> {
         let mut sums = Sums::default();
         self.each_band::<F, C>(&mut part, |part, lines, band| {
             let most = match of_blocks {
-                None => self.band_amax(lines, band),
+                None => self.band_amax(lines, band, 0),
                 Some(all) => {
                     let mut most = vec![zero; band.blocks];
                     self.level.run(Convert { from: &all[band.in_all..][..band.blocks], to: &mut most });

@@ -2,7 +2,7 @@
 
 use crate::float::{Bits, Float};
 use crate::isa::Kernel;
-use crate::simd::{ROWS, Simd, prefetch};
+use crate::simd::{ROWS, Simd};
 
 /// Raises `most`, one for each block of `width` columns, to the largest magnitudes of a part of a row that starts
 /// `first` columns into its first block. Magnitudes are compared as bits, so that NaN is the largest of all.
@@ -10,8 +10,6 @@ pub(super) struct Amax<'a, F: Float> {
     pub row: &'a [F],
     pub first: usize,
     pub width: usize,
-    /// What comes so many elements behind those that are read is brought near meanwhile, if that is not zero.
-    pub ahead: usize,
     pub most: &'a mut [F::Bits],
 }
 
@@ -20,11 +18,11 @@ impl<F: Float> Kernel for Amax<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { row, first, width, ahead, most } = self;
+        let Self { row, first, width, most } = self;
         // The common widths, so that the compiler knows them.
         let done = match (F::as_f32(row), width, first) {
-            (Some(row), 32, 0) => by_blocks::<F, S, 32>(simd, row, ahead, most),
-            (Some(row), 16, 0) => by_blocks::<F, S, 16>(simd, row, ahead, most),
+            (Some(row), 32, 0) => by_blocks::<F, S, 32>(simd, row, most),
+            (Some(row), 16, 0) => by_blocks::<F, S, 16>(simd, row, most),
             _ => 0,
         };
         let (mut rest, mut here) = (&row[done..], width - first);
@@ -38,27 +36,16 @@ impl<F: Float> Kernel for Amax<'_, F> {
 
 /// Goes through whole blocks, some at a time, and tells how many elements they have.
 #[inline(always)]
-fn by_blocks<F: Float, S: Simd, const WIDTH: usize>(
-    simd: S,
-    row: &[f32],
-    ahead: usize,
-    most: &mut [F::Bits],
-) -> usize {
+fn by_blocks<F: Float, S: Simd, const WIDTH: usize>(simd: S, row: &[f32], most: &mut [F::Bits]) -> usize {
     let (blocks, _) = row.as_chunks::<WIDTH>();
     let (groups, _) = blocks.as_chunks::<ROWS>();
     for (blocks, most) in groups.iter().zip(most.chunks_exact_mut(ROWS)) {
-        for at in (0..if ahead == 0 { 0 } else { ROWS * WIDTH }).step_by(LINE) {
-            prefetch(blocks.as_ptr().cast::<f32>().wrapping_add(ahead + at));
-        }
         for (most, here) in most.iter_mut().zip(simd.largest(blocks)) {
             *most = (*most).max(F::Bits::from_u32(here));
         }
     }
     groups.len() * ROWS * WIDTH
 }
-
-/// Floats in a cache line.
-const LINE: usize = 16;
 
 #[inline(always)]
 fn largest<F: Float>(block: &[F]) -> F::Bits {

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rayon::prelude::*;
-
 use super::geometry::Geometry;
 use super::parts::{Part, parts, span};
 use super::scale::Scales;
@@ -59,7 +57,7 @@ pub fn dequantize<F: Float, C: Code>(
         Geometry::new(leading, columns, scheme.block)
     };
     assert_eq!(array.scales.len(), geometry.blocks(), "scales have another size");
-    let work = |part| {
+    let work = |part: Part<'_, F>| {
         // Held once for the many steps of a part.
         let _guard = fpenv::Guard::new();
         if !stop.load(Ordering::Relaxed) {
@@ -67,11 +65,8 @@ pub fn dequantize<F: Float, C: Code>(
         }
     };
     let parts = parts(&geometry, |columns| columns, Some(out), None);
-    if parts.len() <= 2 || parallel::threads()? == 1 {
-        parts.into_iter().for_each(work);
-        return Ok(());
-    }
-    parallel::install(|| parts.into_par_iter().for_each(work))
+    let count = parts.len();
+    parallel::share(parts.into_iter(), count, work)
 }
 
 struct Work<'a, C> {

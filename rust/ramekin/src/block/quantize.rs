@@ -4,10 +4,7 @@
 //! after the other while they are there. For larger ones, and for a scale of the whole tensor, the array is read once
 //! more before.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use rayon::prelude::*;
 
 use super::amax::Amax;
 use super::array::Array;
@@ -76,7 +73,7 @@ pub fn quantize<C: Code>(
     let array = &if joined { array.clone().in_one_row() } else { array.clone() };
     let geometry = Geometry::new(array.lengths(), array.columns(), scheme.block);
     assert_eq!(scales.len(), geometry.blocks(), "scales have another size");
-    let work = Work { level, how, array, geometry, stop, threads: parallel::threads()? };
+    let work = Work { level, how, array, geometry, stop };
     // Powers of two leave every number what it is, given room: then it is rounded once. Other rules are in float32.
     let element = scheme.element;
     let lowest = element.min_exponent() - element.mantissa_bits as i32;
@@ -92,15 +89,6 @@ pub fn quantize<C: Code>(
 /// round as any other that small: under stochastic rounding too, whose words have 32 bits.
 const NARROW: i32 = -90;
 
-/// Some columns of a band, and where its blocks are, counted from the first of the part and of all.
-struct Band {
-    rows: Range<usize>,
-    columns: Range<usize>,
-    blocks: usize,
-    in_part: usize,
-    in_all: usize,
-}
-
 /// One array's quantisation.
 struct Work<'a> {
     level: Level,
@@ -108,7 +96,6 @@ struct Work<'a> {
     array: &'a Array<'a>,
     geometry: Geometry,
     stop: &'a AtomicBool,
-    threads: usize,
 }
 
 impl Work<'_> {
@@ -118,26 +105,14 @@ impl Work<'_> {
         mut scales: ScalesMut<'_>,
     ) -> Result<Quantized, ThreadsError> {
         let (scheme, geometry) = (&self.how.scheme, &self.geometry);
-        // The scale of the tensor comes first: then what is read for it need not be read again for the blocks'.
-        let tensor = matches!(scheme.scale, Scale::Small { tensor: true, .. });
-        let mut of_blocks = None;
-        let amax = match self.how.amax {
-            Some(amax) if tensor => amax,
-            None if tensor && geometry.block_len() <= CACHED => {
-                let most = of_blocks.insert(self.amax_of_blocks::<F>()?);
-                let mut all = [0];
-                self.level.run(Amax {
-                    row: most,
-                    first: 0,
-                    width: most.len().max(1),
-                    ahead: 0,
-                    most: &mut all,
-                });
-                self.exact(f32::from_bits(all[0]))
-            }
-            None if tensor => {
+        let amax = match (scheme.scale, self.how.amax) {
+            (Scale::Small { tensor: true, .. }, Some(amax)) => amax,
+            (Scale::Small { tensor: true, .. }, None) => {
                 let all = Geometry::new(self.array.lengths(), geometry.columns, None);
-                self.exact(F::from_bits_of(self.amax::<F>(&all)?[0]))
+                let mut amax = [0.0f64];
+                let most = F::from_bits_of(self.amax::<F>(&all)?[0]);
+                self.level.run(Convert { from: &[most], to: &mut amax });
+                amax[0]
             }
             _ => 0.0,
         };
@@ -145,7 +120,7 @@ impl Work<'_> {
         let given = self.how.amax.filter(|_| scheme.block.is_none());
         let sums = if scheme.block.is_some() && geometry.block_len() <= CACHED {
             let parts = parts(geometry, |columns| scheme.row_codes(columns), Some(codes), Some(scales));
-            self.share(parts, |part| self.at_once::<F, C>(part, &rule, of_blocks.as_deref()))?
+            self.share(parts, |part| self.at_once::<F, C>(part, &rule))?
         } else {
             let has_nan = scheme.element.nan_code().is_some();
             let mut most = match given {
@@ -168,29 +143,21 @@ impl Work<'_> {
         Ok(Quantized { tensor_scale: rule.tensor_scale(), sums: self.how.stats.then_some(sums) })
     }
 
-    /// A number as float64.
-    fn exact<F: Float>(&self, x: F) -> f64 {
-        let mut exact = [0.0];
-        self.level.run(Convert { from: &[x], to: &mut exact });
-        exact[0]
-    }
-
     /// Works through parts, on the pool where that pays. Sums are added in the order of the parts.
     fn share<C: Code>(
         &self,
         parts: Vec<Part<'_, C>>,
         work: impl Fn(Part<'_, C>) -> Sums + Sync + Send,
     ) -> Result<Sums, ThreadsError> {
-        let work = |part| {
+        let mut sums = vec![Sums::default(); parts.len()];
+        let count = parts.len();
+        parallel::share(parts.into_iter().zip(&mut sums), count, |(part, sums)| {
             // Held once for the many steps of a part.
             let _guard = fpenv::Guard::new();
-            if self.stop.load(Ordering::Relaxed) { Sums::default() } else { work(part) }
-        };
-        let sums: Vec<Sums> = if self.threads == 1 || parts.len() <= 2 {
-            parts.into_iter().map(work).collect()
-        } else {
-            parallel::install(|| parts.into_par_iter().map(work).collect())?
-        };
+            if !self.stop.load(Ordering::Relaxed) {
+                *sums = work(part);
+            }
+        })?;
         Ok(sums.iter().fold(Sums::default(), Sums::and))
     }
 
@@ -210,7 +177,7 @@ impl Work<'_> {
                         here.clear();
                         here.resize(blocks.len(), F::Bits::ZERO);
                         let first = columns.start % width;
-                        level.run(Amax { row: lines.line(row), first, width, ahead: 0, most: &mut here });
+                        level.run(Amax { row: lines.line(row), first, width, most: &mut here });
                         let at = geometry.band(row) * geometry.across() + blocks.start;
                         for (most, here) in most[at..].iter().zip(&here) {
                             most.fetch_max(here.to_u64(), Ordering::Relaxed);
@@ -223,101 +190,43 @@ impl Work<'_> {
         Ok(most.into_iter().map(|most| F::Bits::from_u64(most.into_inner())).collect())
     }
 
-    /// The largest magnitudes of blocks that stay in the caches, as float32.
-    fn amax_of_blocks<F: Float>(&self) -> Result<Vec<f32>, ThreadsError> {
-        let mut all = vec![0.0f32; self.geometry.blocks()];
-        let parts = parts::<u8>(&self.geometry, |_| 0, None, Some(ScalesMut::F32(&mut all)));
-        self.share(parts, |mut part| {
-            self.each_band::<F, u8>(&mut part, |part, lines, place| {
-                let most: Vec<F> = self
-                    .band_amax(lines, place, place.columns.len())
-                    .into_iter()
-                    .map(F::from_bits_of)
-                    .collect();
-                let scales = part.scales.as_mut().expect("a part of whole blocks");
-                if let ScalesMut::F32(to) = scales.part(place.in_part, most.len()) {
-                    self.level.run(Convert { from: &most, to });
-                }
-            });
-            Sums::default()
-        })?;
-        Ok(all)
-    }
-
-    /// Calls `work` for each band of a part of whole blocks, a span of columns at a time.
-    fn each_band<F: Float, C: Code>(
-        &self,
-        part: &mut Part<'_, C>,
-        mut work: impl FnMut(&mut Part<'_, C>, &Lines<'_, F>, &Band),
-    ) {
-        let geometry = &self.geometry;
+    /// Finds the scales of blocks and rounds their elements.
+    fn at_once<F: Float, C: Code>(&self, mut part: Part<'_, C>, rule: &Rule<'_>) -> Sums {
+        let (level, geometry) = (self.level, &self.geometry);
         let (high, width) = geometry.block;
-        let mut lines = Lines::<F>::new(self.level, self.array);
-        let first = geometry.band(part.rows.start);
+        let mut lines = Lines::<F>::new(level, self.array);
+        let mut rounder = Rounder::<F>::new(level, self.how, geometry.columns, width);
+        let (mut most, mut factors) = (Vec::new(), Vec::new());
+        let first_band = geometry.band(part.rows.start);
         let across = part.columns.len().div_ceil(width);
+        let mut sums = Sums::default();
         for rows in part.groups(geometry) {
             for columns in part.spans(span(width, high)) {
                 lines.read(&rows, &columns);
+                let blocks = columns.len().div_ceil(width);
                 for band in geometry.band(rows.start)..=geometry.band(rows.end - 1) {
-                    let place = Band {
-                        rows: geometry.band_rows(band),
-                        columns: columns.clone(),
-                        blocks: columns.len().div_ceil(width),
-                        in_part: (band - first) * across + (columns.start - part.columns.start) / width,
-                        in_all: band * geometry.across() + columns.start / width,
-                    };
-                    work(part, &lines, &place);
+                    most.clear();
+                    most.resize(blocks, F::Bits::ZERO);
+                    factors.resize(blocks, F::from_bits_of(F::Bits::ZERO));
+                    for row in geometry.band_rows(band) {
+                        level.run(Amax { row: lines.line(row), first: 0, width, most: &mut most });
+                    }
+                    let at = (band - first_band) * across + (columns.start - part.columns.start) / width;
+                    let scales = part.scales.as_mut().expect("a part of whole blocks");
+                    rule.scales(&most, &mut factors, scales.part(at, blocks));
+                    for row in geometry.band_rows(band) {
+                        let place = Place { row, columns: columns.clone(), first: 0, factors: &factors };
+                        let codes = part.place(|columns| self.how.scheme.row_codes(columns), row, &columns);
+                        rounder.round(lines.line(row), &place, &mut part.codes[codes.clone()]);
+                        if let (true, Some(scales)) = (self.how.stats, &part.scales) {
+                            let (line, scales) = (lines.line(row), (scales.shared(), at));
+                            let codes = &part.codes[codes];
+                            sums = sums.and(&rounder.sums(line, &place, codes, scales, rule.tensor_scale()));
+                        }
+                    }
                 }
             }
         }
-    }
-
-    /// The largest magnitudes of a band's blocks; see [`Amax`] for `ahead`.
-    fn band_amax<F: Float>(&self, lines: &Lines<'_, F>, band: &Band, ahead: usize) -> Vec<F::Bits> {
-        let mut most = vec![F::Bits::ZERO; band.blocks];
-        let width = self.geometry.block.1;
-        for row in band.rows.clone() {
-            self.level.run(Amax { row: lines.line(row), first: 0, width, ahead, most: &mut most });
-        }
-        most
-    }
-
-    /// Finds the scales of blocks and rounds their elements; `of_blocks` are the blocks' largest magnitudes, if they
-    /// are known.
-    fn at_once<F: Float, C: Code>(
-        &self,
-        mut part: Part<'_, C>,
-        rule: &Rule<'_>,
-        of_blocks: Option<&[f32]>,
-    ) -> Sums {
-        let geometry = &self.geometry;
-        let mut rounder = Rounder::<F>::new(self.level, self.how, geometry.columns, geometry.block.1);
-        let zero = F::from_bits_of(F::Bits::ZERO);
-        let mut factors = Vec::new();
-        let mut sums = Sums::default();
-        self.each_band::<F, C>(&mut part, |part, lines, band| {
-            let most = match of_blocks {
-                None => self.band_amax(lines, band, 0),
-                Some(all) => {
-                    let mut most = vec![zero; band.blocks];
-                    self.level.run(Convert { from: &all[band.in_all..][..band.blocks], to: &mut most });
-                    most.into_iter().map(F::bits).collect()
-                }
-            };
-            factors.resize(band.blocks, zero);
-            let scales = part.scales.as_mut().expect("a part of whole blocks");
-            rule.scales(&most, &mut factors, scales.part(band.in_part, band.blocks));
-            for row in band.rows.clone() {
-                let place = Place { row, columns: band.columns.clone(), first: 0, factors: &factors };
-                let codes = part.place(|columns| self.how.scheme.row_codes(columns), row, &band.columns);
-                rounder.round(lines.line(row), &place, &mut part.codes[codes.clone()]);
-                if let (true, Some(scales)) = (self.how.stats, &part.scales) {
-                    let (line, scales) = (lines.line(row), (scales.shared(), band.in_part));
-                    let codes = &part.codes[codes];
-                    sums = sums.and(&rounder.sums(line, &place, codes, scales, rule.tensor_scale()));
-                }
-            }
-        });
         sums
     }
 

@@ -96,7 +96,8 @@ impl<C: Code> Work<'_, C> {
                 let place = part.place(|columns| columns, row, &columns);
                 let out = &mut part.codes[place];
                 let first = columns.start % width;
-                let products = Products { row: &elements, first, width, factors: &factors };
+                let factors = &factors;
+                let products = Products { row: &elements, first, width, factors, numbers: false };
                 level.run(Spread { products, product: Product::Plain, out });
                 if let Some(scale) = self.array.tensor_scale {
                     level.run(Times { scale, out });

@@ -74,7 +74,10 @@ impl<'a, F: Float> Rounder<'a, F> {
         let (level, element) = (self.level, self.how.scheme.element);
         let mut options = self.how.rounding.after(place.row * self.columns + place.columns.start);
         options.saturate = true;
-        let products = Products { row: line, first: place.first, width: self.width, factors: place.factors };
+        // Blocks with NaN have factors of zero, but under scales in float32.
+        let numbers = !matches!(self.how.scheme.scale, Scale::Float32(_));
+        let (first, width, factors) = (place.first, self.width, place.factors);
+        let products = Products { row: line, first, width, factors, numbers };
         if encode_products(level, element, options.rounding, &products, codes) {
             return;
         }
@@ -122,7 +125,7 @@ impl<'a, F: Float> Rounder<'a, F> {
         }
         let spread = |row: &[f64], out: &mut [f64]| {
             let (first, width, factors) = (place.first, self.width, &*of_blocks);
-            let products = Products { row, first, width, factors };
+            let products = Products { row, first, width, factors, numbers: false };
             level.run(Spread { products, product: Product::Plain, out });
         };
         spread(values, y);

@@ -29,7 +29,7 @@ impl<F: Float> Kernel for Spread<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Products { row, first, width, factors } = self.products;
+        let Products { row, first, width, factors, .. } = self.products;
         match (width, first) {
             // The common widths, so that the compiler knows them.
             (32, 0) => by_blocks::<F, 32>(row, factors, self.product, self.out),

@@ -46,7 +46,7 @@ pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(
         }
     };
     // From here on bits above the code may be anything.
-    let is_nan = SHAPE != shape::NAN_OVERFLOW && magnitude > F::INFINITY;
+    let is_nan = SHAPE != shape::NAN_OVERFLOW && SHAPE != shape::NUMBERS && magnitude > F::INFINITY;
     let code = if is_nan { p.nan } else { code };
     if SHAPE == shape::UNSIGNED {
         // Negative numbers have no code either; -0 is zero.
@@ -345,9 +345,11 @@ pub(crate) struct Products<'a, F> {
     pub first: usize,
     pub width: usize,
     pub factors: &'a [F],
+    /// Whether there is no NaN but under factors of zero.
+    pub numbers: bool,
 }
 
-struct EncodeProducts<'a, C> {
+struct EncodeProducts<'a, C, const SHAPE: u8> {
     plan: EncodePlan<f32>,
     src: &'a [f32],
     first: usize,
@@ -356,7 +358,7 @@ struct EncodeProducts<'a, C> {
     dst: &'a mut [C],
 }
 
-impl<C: Code> Kernel for EncodeProducts<'_, C> {
+impl<C: Code, const SHAPE: u8> Kernel for EncodeProducts<'_, C, SHAPE> {
     type Output = ();
 
     #[inline(always)]
@@ -367,8 +369,8 @@ impl<C: Code> Kernel for EncodeProducts<'_, C> {
         let (mut src, mut dst, mut factors) = (self.src, self.dst, self.factors);
         // The common widths, so that the compiler knows them.
         let done = match (self.width, self.first) {
-            (32, 0) => encode_blocks::<C, 32>(&plan, src, factors, ahead, dst),
-            (16, 0) => encode_blocks::<C, 16>(&plan, src, factors, ahead, dst),
+            (32, 0) => encode_blocks::<C, SHAPE, 32>(&plan, src, factors, ahead, dst),
+            (16, 0) => encode_blocks::<C, SHAPE, 16>(&plan, src, factors, ahead, dst),
             _ => 0,
         };
         (src, dst, factors) = (&src[done..], &mut dst[done..], &factors[done / self.width..]);
@@ -376,7 +378,7 @@ impl<C: Code> Kernel for EncodeProducts<'_, C> {
         for &factor in factors {
             let (numbers, src_after) = src.split_at(here.min(src.len()));
             let (codes, dst_after) = dst.split_at_mut(numbers.len());
-            encode_block(&plan, numbers, factor, ahead, codes);
+            encode_block::<C, SHAPE>(&plan, numbers, factor, ahead, codes);
             (src, dst, here) = (src_after, dst_after, self.width);
         }
     }
@@ -384,7 +386,7 @@ impl<C: Code> Kernel for EncodeProducts<'_, C> {
 
 /// Encodes whole blocks and tells how many elements they have.
 #[inline(always)]
-fn encode_blocks<C: Code, const WIDTH: usize>(
+fn encode_blocks<C: Code, const SHAPE: u8, const WIDTH: usize>(
     plan: &EncodePlan<f32>,
     src: &[f32],
     factors: &[f32],
@@ -393,7 +395,7 @@ fn encode_blocks<C: Code, const WIDTH: usize>(
 ) -> usize {
     let (blocks, _) = src.as_chunks::<WIDTH>();
     for ((numbers, codes), &factor) in blocks.iter().zip(dst.as_chunks_mut::<WIDTH>().0).zip(factors) {
-        encode_block(plan, numbers, factor, ahead, codes);
+        encode_block::<C, SHAPE>(plan, numbers, factor, ahead, codes);
     }
     blocks.len() * WIDTH
 }
@@ -403,7 +405,7 @@ const LINE: usize = 16;
 
 /// Encodes numbers that have the same factor. Those as far `ahead` are brought near, one line for each that is read.
 #[inline(always)]
-fn encode_block<C: Code>(
+fn encode_block<C: Code, const SHAPE: u8>(
     plan: &EncodePlan<f32>,
     numbers: &[f32],
     factor: f32,
@@ -419,18 +421,17 @@ fn encode_block<C: Code>(
     for (line, codes) in lines.iter().zip(codes) {
         prefetch(line.as_ptr().wrapping_add(ahead));
         for (code, &x) in codes.iter_mut().zip(line) {
-            *code = encode_product(plan, x, factor);
+            *code = encode_product::<C, SHAPE>(plan, x, factor);
         }
     }
     for (code, &x) in rest_codes.iter_mut().zip(rest) {
-        *code = encode_product(plan, x, factor);
+        *code = encode_product::<C, SHAPE>(plan, x, factor);
     }
 }
 
 #[inline(always)]
-fn encode_product<C: Code>(plan: &EncodePlan<f32>, x: f32, factor: f32) -> C {
-    let code = encode_one::<f32, { shape::SIGNED_ZERO }, { direction::TIES_TO_EVEN }>(plan, x * factor, 0);
-    C::truncate(code)
+fn encode_product<C: Code, const SHAPE: u8>(plan: &EncodePlan<f32>, x: f32, factor: f32) -> C {
+    C::truncate(encode_one::<f32, SHAPE, { direction::TIES_TO_EVEN }>(plan, x * factor, 0))
 }
 
 /// Rounds products with factors to codes of up to 16 bits, saturating, in one step where there is a short way, to
@@ -451,7 +452,11 @@ pub(crate) fn encode_products<F: Float, C: Code>(
     }
     let plan = EncodePlan::<f32>::new(format, Conversion { saturate: true, ..Conversion::default() });
     let (first, width) = (products.first, products.width);
-    level.run(EncodeProducts { plan, src, first, width, factors, dst });
+    if products.numbers {
+        level.run(EncodeProducts::<_, { shape::NUMBERS }> { plan, src, first, width, factors, dst });
+    } else {
+        level.run(EncodeProducts::<_, { shape::SIGNED_ZERO }> { plan, src, first, width, factors, dst });
+    }
     true
 }
 

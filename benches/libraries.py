@@ -151,9 +151,10 @@ def set_num_threads(n: int) -> None:
 def versions() -> dict[str, str]:
     """Return the versions of ramekin and of every library compared."""
     found = {}
-    for name in ("ramekin", *PEERS):
+    for name in ("ramekin", *PEERS, "torchao"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "unknown"
+            if name != "torchao":  # which scales and converts nothing else
+                found[name] = "unknown"
     return found

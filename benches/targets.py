@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from timing import Ratio, Timing
 from workloads import REFERENCE, Workload
 
-__all__ = ["CASTS", "PRODUCTS", "Result", "Target", "Verdict", "verdicts"]
+__all__ = ["CASTS", "PRODUCTS", "SCALED", "Result", "Target", "Verdict", "verdicts"]
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,16 @@ PRODUCTS = (
     Target(("dot",), "cache", "numkong", ("bfloat16",), speed=0.9, names=("1048576",)),
     Target(("dot",), "cache", "numkong", ("float8_e4m3fn",), speed=1.0, names=("1048576",)),
     Target(("scaling",), "cache", "one thread", speed=1.85),
+)
+
+#: Of scaled formats, likewise.
+SCALED = (
+    Target(("quantize",), "memory", "memcpy", ("mxfp8_e4m3", "mxfp4", "nvfp4"), speed=0.5),
+    Target(("quantize",), "memory", "torchao", ("mxfp8_e4m3",), speed=12.0),
+    Target(("quantize",), "memory", "torchao", ("mxfp4",), speed=40.0),
+    Target(("quantize",), "memory", "torchao", ("nvfp4",), speed=60.0),
+    Target(("product",), "cache", "bfloat16", ("mxfp8_e4m3", "mxfp4"), speed=0.9),
+    Target(("scaling",), "cache", "one thread", speed=1.6),
 )
 
 

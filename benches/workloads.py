@@ -18,7 +18,9 @@ __all__ = [
     "Workload",
     "cache",
     "casts",
+    "empty",
     "formats",
+    "memcpy",
     "memory",
     "modes",
     "packing",
@@ -48,7 +50,8 @@ class Workload:
     Attributes
     ----------
     kind : str
-        "encode", "decode", "modes", "stochastic", "pack", "unpack", "scaling" or "small".
+        "encode", "decode", "modes", "stochastic", "pack", "unpack", "scaling" or "small"; other benchmarks
+        have their own.
     name : str
         For people.
     format : str
@@ -94,15 +97,15 @@ def memory(threads: int) -> Iterator[Workload]:
 def casts(name: str, place: str, elements: int, threads: int) -> Iterator[Workload]:
     """Make the conversions between float32 and a format, both ways."""
     numbers = _numbers(elements, name)
-    narrow = _empty(elements, dtype_of(name))
-    codes = _empty(elements, narrow.dtype)
+    narrow = empty(elements, dtype_of(name))
+    codes = empty(elements, narrow.dtype)
     codes[:] = ours.caster(numbers, narrow)()
-    wide = _empty(elements, np.float32)
+    wide = empty(elements, np.float32)
     for kind, source, destination in (("encode", numbers, narrow), ("decode", codes, wide)):
         what = f"{source.dtype.name} → {destination.dtype.name}"
         own = ours.caster(source, destination)
         result = np.array(own())
-        calls = {"ramekin": Call(own), "memcpy": _memcpy(source.nbytes + destination.nbytes)}
+        calls = {"ramekin": Call(own), "memcpy": memcpy(source.nbytes + destination.nbytes)}
         for library, converter in PEERS.items():
             convert = converter(source, destination)
             if convert is not None:
@@ -119,7 +122,7 @@ def modes() -> Iterator[Workload]:
         *((name, _cast_to(name)) for name in formats() if rk.as_format(name).bits <= 8),
         *((fmt.name, _encode_to(fmt)) for fmt in ours.custom_formats()),
     ]
-    reference = ours.caster(_numbers(CACHE, REFERENCE), _empty(CACHE, dtype_of(REFERENCE)))
+    reference = ours.caster(_numbers(CACHE, REFERENCE), empty(CACHE, dtype_of(REFERENCE)))
     for name, make in targets:
         numbers = _numbers(CACHE, name)
         for rounding in ours.ROUNDINGS:
@@ -130,9 +133,9 @@ def modes() -> Iterator[Workload]:
 def stochastic() -> Iterator[Workload]:
     """Make stochastic rounding in cache."""
     for name in (REFERENCE, "float4_e2m1fn", "bfloat16", "float16"):
-        numbers, narrow = _numbers(CACHE, name), _empty(CACHE, dtype_of(name))
+        numbers, narrow = _numbers(CACHE, name), empty(CACHE, dtype_of(name))
         traffic = numbers.nbytes + narrow.nbytes
-        calls = {"ramekin": Call(ours.stochastic(numbers, narrow, SEED)), "memcpy": _memcpy(traffic)}
+        calls = {"ramekin": Call(ours.stochastic(numbers, narrow, SEED)), "memcpy": memcpy(traffic)}
         yield Workload("stochastic", f"float32 → {name}", name, "cache", 1, CACHE, traffic, calls)
 
 
@@ -158,7 +161,7 @@ def packing() -> Iterator[Workload]:
 def scaling() -> Iterator[Workload]:
     """Make one conversion on two threads and on one."""
     numbers = _numbers(SCALING, REFERENCE)
-    own = ours.caster(numbers, _empty(SCALING, dtype_of(REFERENCE)))
+    own = ours.caster(numbers, empty(SCALING, dtype_of(REFERENCE)))
 
     def on(threads: int) -> Call:
         def prepare() -> None:
@@ -194,13 +197,13 @@ def _partial_astype(numbers: Array, dtype: np.dtype[Any]) -> Callable[[], object
 
 def _numbers(elements: int, name: str) -> Array:
     """Return numbers as tensors hold them; without sign for formats that have none."""
-    numbers = _empty(elements, np.float32)
+    numbers = empty(elements, np.float32)
     np.random.default_rng(SEED).standard_normal(dtype=np.float32, out=numbers)
     signed = {fmt.name: fmt.signed for fmt in rk.formats()}
     return numbers if signed.get(name, True) else np.abs(numbers, out=numbers)
 
 
-def _empty(elements: int, dtype: Any) -> Array:
+def empty(elements: int, dtype: Any) -> Array:
     """Return an array, not yet written, that starts at a cache line.
 
     Where an array happens to lie changes times, copies' by up to ten on some CPUs, so all begin alike.
@@ -211,18 +214,16 @@ def _empty(elements: int, dtype: Any) -> Array:
     return memory[start : start + size].view(dtype)
 
 
-def _memcpy(traffic: int) -> Call:
+def memcpy(traffic: int) -> Call:
     """Make a copy that reads and writes that many bytes in all."""
-    source, destination = _empty(traffic // 2, np.uint8), _empty(traffic // 2, np.uint8)
+    source, destination = empty(traffic // 2, np.uint8), empty(traffic // 2, np.uint8)
     source[:] = 1
     return Call(lambda: np.copyto(destination, source))
 
 
 def _cast_to(name: str) -> Callable[[Array, str], Callable[[], Array]]:
-    return lambda numbers, rounding: ours.caster(numbers, _empty(numbers.size, dtype_of(name)), rounding)
+    return lambda numbers, rounding: ours.caster(numbers, empty(numbers.size, dtype_of(name)), rounding)
 
 
 def _encode_to(fmt: Any) -> Callable[[Array, str], Callable[[], Array]]:
-    return lambda numbers, rounding: ours.encoder(
-        numbers, _empty(numbers.size, fmt.code_dtype), fmt, rounding
-    )
+    return lambda numbers, rounding: ours.encoder(numbers, empty(numbers.size, fmt.code_dtype), fmt, rounding)

@@ -196,3 +196,34 @@ def test_p3109_names_and_facts():
 def test_p3109_formats_that_are_none(k, p):
     with pytest.raises(ValueError, match="accepted"):
         rk.p3109(k, p)
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("p3109_k8p3se", rk.p3109(8, 3)),
+        ("p3109_k8p3sf", rk.p3109(8, 3, extended=False)),
+        ("p3109_k16p8ue", rk.p3109(16, 8, signed=False)),
+        ("p3109_k4p2uf", rk.p3109(4, 2, signed=False, extended=False)),
+    ],
+)
+def test_p3109_formats_by_name(name, made):
+    assert made.name == name
+    assert as_format(name) == made
+    assert rk.encode([1.5], name) == rk.encode([1.5], made)
+    assert pickle.loads(pickle.dumps(made)) == made
+
+
+@pytest.mark.parametrize(
+    "name", ["p3109_k08p3se", "p3109_k8p3", "p3109_k8p3xe", "P3109_k8p3se", "p3109_k8p3se "]
+)
+def test_names_that_are_not_quite_p3109(name):
+    with pytest.raises(
+        ValueError, match=rf"unknown format '{name}'; accepted: .*, or a P3109 name as p3109_k8p3se"
+    ):
+        as_format(name)
+
+
+def test_p3109_names_of_no_format():
+    with pytest.raises(ValueError, match=r"p3109_k8p9se: accepted: .* precision of 1 to 7"):
+        as_format("p3109_k8p9se")

@@ -23,6 +23,14 @@ def codes(*shape):
     return memory.view(rk.float8_e4m3fn)
 large = codes(8192, 8192)
 small = codes(8192, 64)
+def quantised(memory, format, blocks, **options):
+    # Scales of one.
+    scales = np.full(blocks, 127 if "mx" in format else 1, np.uint8 if "mx" in format else np.float32)
+    return rk.QuantizedArray.from_parts(memory, scales, format, **options)
+fp4 = quantised(large.view(np.uint8), "mxfp4", (8192, 512))
+mx8 = quantised(large, "mxfp8_e4m3", (8192, 256))
+mx8_down = quantised(large, "mxfp8_e4m3", (256, 8192), axis=0)
+tiled = quantised(large, "float8_e4m3fn", (64, 64), block=(128, 128))
 out = np.zeros(1 << 23, np.float32)
 out += 1
 products = [
@@ -34,6 +42,12 @@ products = [
     (small[:, 0], large),       # a vector
     (large, small[:, 0]),
     (large.reshape(16, 512, 8192), small),
+    (fp4[:, :8192], small),     # packed
+    (small.T, mx8_down),
+    (mx8, small[:, 0]),         # a vector
+    (small.T[:8], mx8_down),
+    (small.T, tiled),           # tiles of k
+    (tiled, small[:, 0]),
     (large.reshape(8192, 16, 512).swapaxes(0, 1), small.reshape(16, 512, 64)),
 ]
 start = peak()
@@ -60,7 +74,7 @@ REST = 3 << 19
 def test_peak_is_within_the_bound(threads):
     done = run_python(PEAKS.format(threads=threads))
     *products, packed = map(int, done.stdout.split())
-    assert len(products) == 9, done.stderr
+    assert len(products) == 15, done.stderr
     assert max(products) <= THREAD * threads + REST, products
     # The gauge works: a packed matrix is seen.
     assert packed >= 8192 * 8192 * 2

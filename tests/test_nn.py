@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ramekin._scaled import count_underflows, quantize_tensor
 from ramekin.amp import Recipe, as_recipe
 from ramekin.convert import cast
 from ramekin.formats import as_format, bfloat16, float8_e4m3fn, float8_e5m2, float32
@@ -21,7 +22,6 @@ from ramekin.nn import (
     Sequential,
     SoftmaxCrossEntropy,
 )
-from ramekin.quantize import amax_scale, count_underflows, quantize_tensor
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -238,8 +238,8 @@ def test_master_weights_stay_float32_and_unrounded() -> None:
 @pytest.mark.parametrize("amax", [1e-30, 0.37, 1.0, 5e4, 3e38])
 def test_current_scale(fmt: Any, amax: float) -> None:
     x = np.array([amax / 3, -amax, 0.0], np.float32)
-    assert amax_scale(x, fmt) == np.float32(fmt.max) / np.float32(amax)
     tensor = quantize_tensor(x, fmt, "current")
+    assert tensor.inverse_scale == np.float32(1) / (np.float32(fmt.max) / np.float32(amax))
     assert tensor.codes.dtype == fmt.dtype
     assert float(tensor.codes[1]) == -fmt.max
     # Half a unit in the last place of the format, and three float32 roundings.
@@ -258,9 +258,9 @@ def test_current_scale(fmt: Any, amax: float) -> None:
     ],
 )
 def test_current_scale_at_the_edges(values: list[float], expected: float) -> None:
-    scale = amax_scale(np.array(values, np.float32), float8_e4m3fn)
+    scale = quantize_tensor(np.array(values, np.float32), float8_e4m3fn, "current").inverse_scale
     assert scale.dtype == np.float32
-    assert float(scale) == expected
+    assert scale == np.float32(1) / np.float32(expected)
 
 
 def test_wide_formats_are_not_scaled() -> None:

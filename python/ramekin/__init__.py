@@ -9,6 +9,19 @@ from __future__ import annotations
 
 from ramekin import amp, nn, optim
 from ramekin._native import __version__
+from ramekin.analysis import ErrorStats, error_stats
+from ramekin.block_formats import (
+    BlockFormat,
+    as_block_format,
+    block_formats,
+    mxfp4,
+    mxfp6_e2m3,
+    mxfp6_e3m2,
+    mxfp8_e4m3,
+    mxfp8_e5m2,
+    mxint8,
+    nvfp4,
+)
 from ramekin.convert import cast, decode, encode, round_to
 from ramekin.facts import finfo
 from ramekin.formats import (
@@ -31,24 +44,34 @@ from ramekin.formats import (
     p3109,
     tfloat32,
 )
+from ramekin.inspection import inspect
 from ramekin.linalg import PackedMatrix, TensorCore, dot, matmul, pack_matrix
 from ramekin.packing import pack, unpack
+from ramekin.quantize import quantize
+from ramekin.quantized import QuantizedArray
+from ramekin.storage import load, save
 from ramekin.system import get_num_threads, isa, set_num_threads
 from ramekin.trainer import Trainer
 
 __all__ = [
+    "BlockFormat",
+    "ErrorStats",
     "FloatFormat",
     "PackedMatrix",
+    "QuantizedArray",
     "TensorCore",
     "Trainer",
     "__version__",
     "amp",
+    "as_block_format",
     "as_format",
     "bfloat16",
+    "block_formats",
     "cast",
     "decode",
     "dot",
     "encode",
+    "error_stats",
     "finfo",
     "float4_e2m1fn",
     "float6_e2m3fn",
@@ -64,14 +87,25 @@ __all__ = [
     "float16",
     "formats",
     "get_num_threads",
+    "inspect",
     "isa",
+    "load",
     "matmul",
+    "mxfp4",
+    "mxfp6_e2m3",
+    "mxfp6_e3m2",
+    "mxfp8_e4m3",
+    "mxfp8_e5m2",
+    "mxint8",
     "nn",
+    "nvfp4",
     "optim",
     "p3109",
     "pack",
     "pack_matrix",
+    "quantize",
     "round_to",
+    "save",
     "set_num_threads",
     "tfloat32",
     "unpack",

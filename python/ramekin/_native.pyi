@@ -15,6 +15,10 @@ Numbers: TypeAlias = tuple[int, int, int, bool, bool, int, bool]
 # Inputs tried, wrong answers, and the first of those as bits: input, answer, right answer.
 _Found: TypeAlias = tuple[int, int, tuple[int, int, int] | None]
 
+# Largest error and largest relative error; sums of err**2, x**2, x y and y**2; counts of overflow, of
+# underflow, of pairs that are not finite, and of all.
+_Totals: TypeAlias = tuple[float, float, float, float, float, float, int, int, int, int]
+
 class Format:
     def __new__(cls, name: str, numbers: Numbers | None, dtype: np.dtype[Any] | None) -> Self: ...
     @property
@@ -65,6 +69,23 @@ class PackedMatrix:
     def __deepcopy__(self, memo: object) -> Self: ...
 
 @final
+class Scaled:
+    """Codes and scales as an operand of products; axes in the tensor's order."""
+
+    def __new__(
+        cls,
+        codes: NDArray[Any],
+        scales: NDArray[Any] | None,
+        element: Format,
+        scale: Format | None,
+        blocks: list[int],
+        packed: int | None,
+        length: int,
+        integers: bool,
+        tensor_scale: float | None,
+    ) -> Self: ...
+
+@final
 class TensorCore:
     presets: ClassVar[tuple[str, ...]]
     @overload
@@ -109,6 +130,31 @@ def round_to(
 def packed_len(codes: int, bits: int) -> int: ...
 def pack(src: NDArray[Any], dst: NDArray[Any], bits: int) -> None: ...
 def unpack(src: NDArray[Any], dst: NDArray[Any], bits: int) -> None: ...
+def quantize(
+    x: NDArray[Any],
+    codes: NDArray[Any],
+    scales: NDArray[Any],
+    element: Format,
+    scale: Format | None,
+    block: tuple[int, int] | None,
+    scale_rounding: str | None,
+    rounding: str,
+    seed: int,
+    tensor_scale: bool,
+    amax: float | None,
+    integer: bool,
+    stats: bool,
+) -> tuple[float | None, _Totals | None]: ...
+def dequantize(
+    codes: NDArray[Any],
+    scales: NDArray[Any],
+    out: NDArray[Any],
+    element: Format,
+    scale: Format | None,
+    block: tuple[int, int] | None,
+    tensor_scale: float | None,
+    integer: bool,
+) -> None: ...
 def dot(a: object, b: object) -> np.float32 | None: ...
 def matmul(a: object, b: object, out: object) -> NDArray[np.float32] | None: ...
 def dot_accumulated(

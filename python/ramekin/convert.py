@@ -75,13 +75,13 @@ def cast(
         If a name is unknown, the seed is no 64-bit number, or `out` has another shape or is read-only.
     """
     # Small arrays are common, so what a call costs counts: look-ups that can be saved are.
-    fmt = dtype if type(dtype) is FloatFormat else _target(dtype)
+    fmt = dtype if type(dtype) is FloatFormat else cast_target(dtype)
     if fmt is not None and seed is None and rounding != "stochastic":
         quick = _native.cast_small(x, fmt, False, rounding, saturate, out)
         if quick is not None:
             return quick
-    array = _numbers(x, "cast")
-    key = _key(rounding, seed)
+    array = real_numbers(x, "cast")
+    key = philox_key(rounding, seed)
     if fmt is None:
         return _to_float64(array, rounding, out)
     return _encode(array, fmt, fmt.dtype, rounding, saturate, key, out)
@@ -124,8 +124,8 @@ def encode(
         quick = _native.cast_small(x, fmt, True, rounding, saturate, out)
         if quick is not None:
             return quick
-    key = _key(rounding, seed)
-    return _encode(_numbers(x, "encode"), fmt, fmt.code_dtype, rounding, saturate, key, out)
+    key = philox_key(rounding, seed)
+    return _encode(real_numbers(x, "encode"), fmt, fmt.code_dtype, rounding, saturate, key, out)
 
 
 def decode(
@@ -214,14 +214,14 @@ def round_to(
     dtype = array.dtype.newbyteorder("=")
     if dtype not in (_FLOAT32, _FLOAT64):
         raise TypeError(f"round_to takes float32 or float64, not {array.dtype}; cast converts other types")
-    key = _key(rounding, seed)
+    key = philox_key(rounding, seed)
     source = _in_one_piece(array, c_order=rounding == "stochastic")
     result, place = _destination(source, array, dtype, out)
     _native.round_to(_flat(source), _flat(place), fmt, rounding, saturate, key)
     return _delivered(result, place)
 
 
-def _target(dtype: FormatLike) -> FloatFormat | None:
+def cast_target(dtype: FormatLike) -> FloatFormat | None:
     """Return the format that is meant, or None for float64, which is no small format but may be cast to."""
     try:
         return as_format(dtype)
@@ -235,7 +235,7 @@ def _target(dtype: FormatLike) -> FloatFormat | None:
         raise
 
 
-def _key(rounding: str, seed: SupportsIndex | None) -> int:
+def philox_key(rounding: str, seed: SupportsIndex | None) -> int:
     """Return the 64 bits that stochastic rounding starts from."""
     if seed is None:
         return secrets.randbits(64) if rounding == "stochastic" else 0
@@ -245,7 +245,7 @@ def _key(rounding: str, seed: SupportsIndex | None) -> int:
     return key
 
 
-def _numbers(x: ArrayLike, function: str) -> _Array:
+def real_numbers(x: ArrayLike, function: str) -> _Array:
     """Return `x` as an array of real numbers, in native byte order unless it is a small format's."""
     array = np.asanyarray(x)
     dtype = array.dtype

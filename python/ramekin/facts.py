@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,17 @@ class FormatInfo:
         Decimal digits that survive any conversion.
     resolution : float
         ``10**-precision``.
+    bias : int
+        The exponent bias.
+    values : int
+        How many finite numbers there are, 0 counted once.
+    values_per_binade : int
+        How many of them lie from one power of two to the next, where all are normal numbers and none special.
+    nans : int
+        How many codes are NaN.
+    decades, decibels : float
+        The dynamic range, the largest over the smallest positive number, as its decimal logarithm and as 20
+        times that.
     """
 
     format: FloatFormat
@@ -54,6 +66,12 @@ class FormatInfo:
     minexp: int
     precision: int
     resolution: float
+    bias: int
+    values: int
+    values_per_binade: int
+    nans: int
+    decades: float
+    decibels: float
 
     @property
     def tiny(self) -> float:
@@ -64,6 +82,34 @@ class FormatInfo:
     def dtype(self) -> np.dtype[Any]:
         """The format's NumPy dtype; TypeError where it has none."""
         return self.format.dtype
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts, and which specials there are, as JSON holds them: NaN (no epsilon) is None."""
+        facts: dict[str, Any] = {"format": self.format.name}
+        for name in _JSON_FACTS:
+            value = getattr(self, name)
+            facts[name] = None if math.isnan(value) else value
+        specials = ("signed", "has_infinity", "has_nan", "has_zero", "has_negative_zero")
+        return facts | {name: getattr(self.format, name) for name in specials}
+
+
+_JSON_FACTS = (
+    "bits",
+    "nexp",
+    "nmant",
+    "bias",
+    "max",
+    "min",
+    "smallest_normal",
+    "smallest_subnormal",
+    "eps",
+    "epsneg",
+    "values",
+    "values_per_binade",
+    "nans",
+    "decades",
+    "decibels",
+)
 
 
 def finfo(format: FormatLike) -> FormatInfo:
@@ -86,6 +132,9 @@ def finfo(format: FormatLike) -> FormatInfo:
     """
     fmt = as_format(format)
     precision = int(fmt.mantissa_bits * np.log10(2.0))
+    signs = 1 + fmt.signed
+    high_nans = fmt.numbers[5]
+    decades = math.log10(fmt.max) - math.log10(fmt.smallest_subnormal)
     return FormatInfo(
         format=fmt,
         bits=fmt.bits,
@@ -101,4 +150,11 @@ def finfo(format: FormatLike) -> FormatInfo:
         minexp=int(np.frexp(fmt.smallest_normal)[1]) - 1,
         precision=precision,
         resolution=float(10.0**-precision),
+        bias=fmt.bias,
+        values=signs * (fmt.max_code + 1) - (fmt.signed and fmt.has_zero),
+        values_per_binade=1 << fmt.mantissa_bits,
+        # One NaN that is not high is at the code of -0.
+        nans=signs * high_nans if high_nans else int(fmt.has_nan),
+        decades=decades,
+        decibels=20.0 * decades,
     )

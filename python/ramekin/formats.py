@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from typing import Any, TypeAlias
 
 import ml_dtypes
@@ -187,6 +188,9 @@ class FloatFormat(_native.Format):
         return (FloatFormat._of, (self.name, self.numbers))
 
 
+# The names that `p3109` gives.
+_P3109_NAME = re.compile(r"p3109_k(\d{1,2})p(\d{1,2})([su])([ef])", re.ASCII)
+
 _UINT8, _UINT16, _UINT32 = np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32)
 
 #: What names a format: the format, its name, or its NumPy dtype or scalar type.
@@ -267,7 +271,7 @@ def as_format(format: FormatLike) -> FloatFormat:
     Parameters
     ----------
     format : FloatFormat, str, dtype or scalar type
-        A format, its name, or its NumPy dtype.
+        A format, its name (that of a P3109 format as :func:`p3109` gives it), or its NumPy dtype.
 
     Returns
     -------
@@ -288,7 +292,15 @@ def as_format(format: FormatLike) -> FloatFormat:
     except (KeyError, TypeError):
         pass  # rarer, or wrong: below
     if isinstance(format, str):
-        raise ValueError(f"unknown format {format!r}; accepted: {', '.join(_BY_NAME)}")
+        numbers = _P3109_NAME.fullmatch(format)
+        if numbers is not None:
+            k, p, sign, ends = numbers.groups()
+            found = p3109(int(k), int(p), signed=sign == "s", extended=ends == "e")
+            if found.name == format:  # not p3109_k08p03se
+                return found
+        raise ValueError(
+            f"unknown format {format!r}; accepted: {', '.join(_BY_NAME)}, or a P3109 name as p3109_k8p3se"
+        )
     accepted = f"accepted: a FloatFormat, its dtype, or one of {', '.join(_BY_NAME)}"
     # None means float64 to NumPy, which is never what was meant here.
     if format is None:
@@ -297,10 +309,10 @@ def as_format(format: FormatLike) -> FloatFormat:
         dtype = np.dtype(format)
     except TypeError:
         raise TypeError(f"{format!r} is no float format; {accepted}") from None
-    found = format_of(dtype)
-    if found is None:
+    known = format_of(dtype)
+    if known is None:
         raise TypeError(f"{dtype} is no float format; {accepted}")
-    return found
+    return known
 
 
 tfloat32 = as_format("tfloat32")

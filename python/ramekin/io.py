@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["check_writable", "write_bytes", "write_text"]
+__all__ = ["check_writable", "replacing", "write_bytes", "write_text"]
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that a reader sees the old content or all of the new, never a part.
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a file to write, which then replaces another, so that a reader sees all of the old or of the new.
 
-    The data goes to a temporary file in the same directory, is synced to the disk, and takes the
-    name of the target in one rename. A symbolic link keeps pointing where it points; a device or
-    a pipe, which cannot be replaced, is written to directly.
+    The file given is a temporary one in the same directory. After the body it is synced to the disk, and
+    takes the name of the target in one rename. A symbolic link keeps pointing where it points; a device or a
+    pipe, which cannot be replaced, is given itself.
+
+    Yields
+    ------
+    pathlib.Path
+        An empty file, to be opened for writing and closed.
 
     Raises
     ------
     OSError
-        If the file cannot be written. The target is then as it was, and no temporary file stays.
+        If the file cannot be written. Then, and if the body raises, the target is as it was, and no temporary
+        file stays.
     """
     target = Path(os.path.realpath(path))
     if _is_special(target):
-        target.write_bytes(data)
+        yield target
         return
     descriptor, temporary = _create_beside(target)
+    os.close(descriptor)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         if target.exists():
             temporary.chmod(stat.S_IMODE(target.stat().st_mode))
@@ -39,6 +48,18 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file as :func:`replacing` does.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written. The target is then as it was, and no temporary file stays.
+    """
+    with replacing(path) as file:
+        file.write_bytes(data)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

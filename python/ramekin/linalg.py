@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ramekin import _native
 from ramekin._native import PackedMatrix, TensorCore
-from ramekin.formats import format_of
+from ramekin._operands import operand
+from ramekin.quantized import QuantizedArray
 
 __all__ = ["PackedMatrix", "TensorCore", "dot", "matmul", "pack_matrix"]
 
@@ -80,27 +81,27 @@ def dot(
             )
         product = _native.dot(a, b)
         if product is None:
-            product = _native.dot(_operand(a, "dot: a"), _operand(b, "dot: b"))
+            product = _native.dot(_vector(a, "dot: a"), _vector(b, "dot: b"))
             assert product is not None
         return product
     terms = _terms(chunk, "dot")
     product = _native.dot_accumulated(a, b, accumulate, terms)
     if product is None:
-        left, right = _operand(a, "dot: a"), _operand(b, "dot: b")
+        left, right = _vector(a, "dot: a"), _vector(b, "dot: b")
         product = _native.dot_accumulated(left, right, accumulate, terms)
         assert product is not None
     return product
 
 
 def matmul(
-    a: ArrayLike,
-    b: ArrayLike | PackedMatrix,
+    a: ArrayLike | QuantizedArray,
+    b: ArrayLike | QuantizedArray | PackedMatrix,
     *,
     accumulate: Accumulator = "float32",
     chunk: int | None = None,
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Multiply matrices, vectors, or batches of matrices, of any mix of formats.
+    """Multiply matrices, vectors, or batches of matrices, of any mix of formats and scales.
 
     Every element of the product means, in float32 with one rounding to nearest even per term::
 
@@ -111,18 +112,37 @@ def matmul(
     Operands are taken at their exact values, subnormals are kept, and every NaN is written as the canonical
     quiet NaN. Blocking, threads and instruction sets do not show in the bits, in other accumulators either.
 
+    Of a :class:`QuantizedArray` the scales are applied where they belong; nothing is dequantised as a whole:
+
+    - Scales in small formats (MX, NVFP4) belong to the elements: ``a[k]`` is element times scale, rounded
+      once to float32 (overflow gives infinity, a scale of NaN NaN), and the chain above goes over those.
+    - Float32 scales that do not change along K (one of the whole tensor, one for each row of `a` or column of
+      `b`), and NVFP4's tensor scales, are applied at the end, in float32: ``c * (sa * sb)``, where an operand
+      without one has 1. The chain goes over the elements.
+    - Float32 scales that change along K, every T terms, start the chain anew with each of these tiles (the
+      last may be shorter)::
+
+          c = +0.0
+          for t in range(ceil(K / T)):
+              c = fma(chain of the terms from t T on, sa[t] * sb[t], c)
+
+      in float32. Where only one operand has such scales, the other's do not change. If both have, T must be
+      the same. Tensor scales follow at the end. (DeepSeek-V3, section 3.3, with ``block=(1, 128)`` for `a`
+      and ``block=(128, 128)`` for `b`.)
+
     Parameters
     ----------
-    a : array_like, shape (..., M, K) or (K,)
+    a : array_like or QuantizedArray, shape (..., M, K) or (K,)
         float32, float16, bfloat16 or any small format's dtype. Transposed, strided, reversed and broadcast
         views are read in place; arrays that are unaligned or in foreign byte order are copied first. A
         subclass is taken as the plain array that it holds.
-    b : array_like, shape (..., K, N) or (K,), or PackedMatrix of shape (K, N)
+    b : array_like, QuantizedArray, shape (..., K, N) or (K,), or PackedMatrix of shape (K, N)
         Likewise; the two formats may differ. Leading dimensions are broadcast, without a copy, as by
         ``numpy.matmul``. The product with a :class:`PackedMatrix` has the same bits as that with the matrix
         that was packed.
     accumulate : str or TensorCore, default "float32"
-        What the terms ``a[k] b[k]`` of an element are added up in:
+        What the terms ``a[k] b[k]`` of an element are added up in (scales that belong to the end are applied
+        there, in float32, whatever it is):
 
         - ``"float32"``: the chain above. Partial sums are added in float32.
         - ``"float64"``: ``c = +0.0``, then ``c = fma(a[k], b[k], c)`` in float64 (in which the products are
@@ -160,8 +180,10 @@ def matmul(
     ValueError
         If an operand has no dimensions, the inner dimensions differ, the leading ones do not broadcast, or
         `out` has another shape or is read-only. If no accumulator has the name, `chunk` is not positive or
-        given for "exact", tensor cores are to multiply float32, or a :class:`PackedMatrix` is to be
-        multiplied other than in float32 without chunks.
+        given for "exact", tensor cores are to multiply float32 or elements that have scales or are integers,
+        or a :class:`PackedMatrix` is to be multiplied other than in float32 without chunks. If float32 scales
+        change along K for another accumulator, with a chunk or a :class:`PackedMatrix`, or for another number
+        of terms than the other operand's; or if blocks lie along an axis that counts matrices.
 
     Notes
     -----
@@ -171,48 +193,50 @@ def matmul(
 
     Ctrl-C ends a long product; `out` is left unfinished then.
 
-    Sources: DeepSeek-V3 technical report, 2024, section 3.3.2, for chunks; those of the tensor cores are
-    named by :class:`TensorCore`.
+    Sources: OCP Microscaling Formats (MX) v1.0, 2023, section 6, for scales of elements; DeepSeek-V3
+    technical report, 2024, section 3.3, for float32 scales along K, and 3.3.2 for chunks; those of the tensor
+    cores are named by :class:`TensorCore`.
     """
     if chunk is None and accumulate == "float32":
         product = _native.matmul(a, b, out)
         if product is None:
-            product = _native.matmul(_operand(a, "matmul: a"), _right(b), out)
+            product = _native.matmul(operand(a, "matmul: a"), _right(b), out)
             assert product is not None
         return product
     terms = _terms(chunk, "matmul")
     product = _native.matmul_accumulated(a, b, accumulate, terms, out)
     if product is None:
-        left, right = _operand(a, "matmul: a"), _right(b)
+        left, right = operand(a, "matmul: a"), _right(b)
         product = _native.matmul_accumulated(left, right, accumulate, terms, out)
         assert product is not None
     return product
 
 
-def pack_matrix(b: ArrayLike) -> PackedMatrix:
+def pack_matrix(b: ArrayLike | QuantizedArray) -> PackedMatrix:
     """Lay a matrix out once as :func:`matmul` reads its right-hand side, to multiply by it many times.
 
     Parameters
     ----------
-    b : array_like, shape (K, N)
-        As for :func:`matmul`. Later changes of the array do not show.
+    b : array_like or QuantizedArray, shape (K, N)
+        As for :func:`matmul`; float32 scales must not change along K. Later changes of the array do not show.
 
     Returns
     -------
     PackedMatrix
         The matrix, for ``matmul(a, packed)``, in float32 without chunks. It takes 4 bytes an element; 2 if
-        the CPU multiplies pairs of bfloat16 faster than float32 and the format's numbers are bfloat16's.
+        the CPU multiplies pairs of bfloat16 faster than float32 and all elements (scaled, if their scales
+        belong to them) are bfloat16's numbers.
 
     Raises
     ------
     TypeError
         If the dtype is no format.
     ValueError
-        If `b` is no matrix.
+        If `b` is no matrix, or has float32 scales that change along K.
     """
     packed = _native.pack_matrix(b)
     if packed is None:
-        packed = _native.pack_matrix(_operand(b, "pack_matrix: b"))
+        packed = _native.pack_matrix(operand(b, "pack_matrix: b"))
         assert packed is not None
     return packed
 
@@ -228,21 +252,16 @@ def _terms(chunk: int | None, what: str) -> int | None:
     return min(operator.index(chunk), sys.maxsize)
 
 
-def _right(b: ArrayLike | PackedMatrix) -> NDArray[Any] | PackedMatrix:
-    return b if isinstance(b, PackedMatrix) else _operand(b, "matmul: b")
+def _vector(x: ArrayLike, what: str) -> NDArray[Any]:
+    if isinstance(x, QuantizedArray):
+        raise TypeError(
+            f"{what} is a QuantizedArray, whose scales the lanes have no place for; accepted: matmul of it, "
+            "or dot of its float32 values (dequantize)"
+        )
+    array = operand(x, what)
+    assert isinstance(array, np.ndarray)
+    return array
 
 
-def _operand(x: ArrayLike, what: str) -> NDArray[Any]:
-    """Return an operand as the core reads it: a plain, aligned array of a format's native dtype."""
-    if isinstance(x, PackedMatrix):
-        raise TypeError(f"{what} is a PackedMatrix, which only a product's right-hand side may be")
-    array = np.asarray(x)
-    fmt = format_of(array.dtype)
-    if fmt is None:
-        hint = "; cast it to float32 or a smaller format first" if array.dtype.kind in "fiub" else ""
-        raise TypeError(f"{what} has dtype {array.dtype}, which is no format{hint}")
-    strides = (stride % array.itemsize for stride in array.strides)
-    if not array.dtype.isnative or not array.flags.aligned or any(strides):
-        array = array.astype(fmt.dtype, order="C")
-    # An equal dtype may be another object.
-    return array.view(fmt.dtype)
+def _right(b: ArrayLike | QuantizedArray | PackedMatrix) -> NDArray[Any] | _native.Scaled | PackedMatrix:
+    return b if isinstance(b, PackedMatrix) else operand(b, "matmul: b")

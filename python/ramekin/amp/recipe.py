@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from ramekin._scaled import Scaling
 from ramekin.formats import (
     FloatFormat,
     bfloat16,
@@ -19,7 +20,6 @@ from ramekin.formats import (
     float16,
     float32,
 )
-from ramekin.quantize import Scaling
 
 __all__ = ["LossScaling", "Recipe", "as_recipe", "recipes"]
 

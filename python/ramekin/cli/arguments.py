@@ -13,15 +13,18 @@ __all__ = ["check_environment", "choices"]
 _T = TypeVar("_T")
 
 
-def choices(option: str, given: Sequence[str], lookup: Callable[[str], _T]) -> list[_T]:
-    """Return the named things, each once, in the order given; UsageError if one is unknown."""
+def choices(argument: str, given: Sequence[str], lookup: Callable[[str], _T]) -> list[_T]:
+    """Return the named things, each once, in the order given; UsageError if one is unknown.
+
+    `argument` is what messages call it, as "--format".
+    """
     names = [name for part in given for name in part.split(",") if name]
     if not names:
-        raise UsageError(f"argument --{option}: expected at least one name")
+        raise UsageError(f"argument {argument}: expected at least one name")
     try:
         return [lookup(name) for name in dict.fromkeys(names)]
     except ValueError as error:
-        raise UsageError(f"argument --{option}: {error}") from None
+        raise UsageError(f"argument {argument}: {error}") from None
 
 
 def check_environment() -> None:

@@ -70,8 +70,8 @@ def run(options: argparse.Namespace) -> None:
     OutputError
         After training, if a file could not be written all the same.
     """
-    chosen_tasks = choices("task", options.task, as_task)
-    chosen_recipes = choices("recipes", options.recipes, as_recipe)
+    chosen_tasks = choices("--task", options.task, as_task)
+    chosen_recipes = choices("--recipes", options.recipes, as_recipe)
     seeds = list(dict.fromkeys(options.seed))
     outputs = Outputs(options.json, options.report, options.plot)
     outputs.check()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import struct
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -16,15 +14,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ramekin import _native, io
+from ramekin import _native
+from ramekin.cli import json_output
 from ramekin.cli.arguments import check_environment, choices
-from ramekin.cli.errors import CommandError, LineParser, OutputError, UsageError
+from ramekin.cli.errors import CommandError, LineParser
 from ramekin.formats import FloatFormat, as_format, formats
 from ramekin.proof import Check, Plan
 
 __all__ = ["add_parser"]
-
-_STDOUT = "-"
 
 # The widest table. Where lines are shorter, a terminal may wrap it, but no number is cut off.
 _TABLE_WIDTH = 120
@@ -61,7 +58,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         action="store_true",
         help="try all 2^32 inputs: seconds for each format, direction, overflow mode and level",
     )
-    parser.add_argument("--json", metavar="FILE", help="write all checks; - is the output")
+    json_output.add_option(parser, "all checks")
     parser.set_defaults(run=run)
 
 
@@ -78,12 +75,12 @@ def run(options: argparse.Namespace) -> None:
         At the end, if an answer was wrong.
     """
     plan = Plan(
-        choices("format", options.format, _format),
-        choices("rounding", options.rounding, _one_of("rounding", _native.deterministic_roundings())),
-        choices("isa", options.isa, _one_of("level of this CPU", _native.isa_levels())),
+        choices("--format", options.format, _format),
+        choices("--rounding", options.rounding, _one_of("rounding", _native.deterministic_roundings())),
+        choices("--isa", options.isa, _one_of("level of this CPU", _native.isa_levels())),
         options.exhaustive,
     )
-    _check_json(options.json)
+    json_output.check(options.json)
     check_environment()
 
     checks: list[Check] = []
@@ -100,8 +97,8 @@ def run(options: argparse.Namespace) -> None:
             seconds[fmt.name] = time.perf_counter() - began
 
     # With the records on stdout, the table makes way: a program reads there.
-    _print(Console(stderr=options.json == _STDOUT), plan, checks, seconds)
-    _write(options.json, checks)
+    _print(Console(stderr=json_output.takes_stdout(options.json)), plan, checks, seconds)
+    json_output.write(options.json, [asdict(check) for check in checks])
     wrong = [check for check in checks if check.wrong]
     if wrong:
         raise CommandError(
@@ -125,15 +122,6 @@ def _one_of(kind: str, accepted: Sequence[str]) -> Callable[[str], str]:
         return name
 
     return lookup
-
-
-def _check_json(path: str | None) -> None:
-    if path is None or path == _STDOUT:
-        return
-    try:
-        io.check_writable(path)
-    except OSError as error:
-        raise UsageError(f"argument --json: cannot write {path!r}: {error.strerror or error}") from None
 
 
 def _progress() -> Progress:
@@ -203,17 +191,3 @@ def _float(bits: str) -> float:
     data = bytes.fromhex(bits.removeprefix("0x"))
     (number,) = struct.unpack(">f" if len(data) == 4 else ">d", data)
     return float(number)
-
-
-def _write(path: str | None, checks: Sequence[Check]) -> None:
-    if path is None:
-        return
-    text = json.dumps([asdict(check) for check in checks], indent=2, allow_nan=False) + "\n"
-    if path == _STDOUT:
-        sys.stdout.write(text)
-        return
-    try:
-        io.write_text(path, text)
-    except OSError as error:
-        raise OutputError(f"cannot write {path!r}: {error.strerror or error}") from None
-    sys.stderr.write(f"wrote {path}\n")

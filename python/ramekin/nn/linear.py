@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
+from ramekin._scaled import ScaledTensor, count_underflows, quantize_tensor, scaled_matmul
 from ramekin._types import Float32Array
 from ramekin.amp.recipe import Recipe, as_recipe
 from ramekin.nn.module import Module, Parameter
-from ramekin.quantize import ScaledTensor, count_underflows, quantize_tensor, scaled_matmul
 
 __all__ = ["Linear"]
 

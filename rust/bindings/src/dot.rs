@@ -10,7 +10,7 @@ use ramekin::dot::dot as product;
 
 use crate::accumulate::Sum;
 use crate::matmul::{self, Factor};
-use crate::operand::Source;
+use crate::operand::{Array, Source};
 use crate::shape::{Shape, tuple};
 use crate::system::level;
 
@@ -24,7 +24,7 @@ pub(crate) fn dot<'py>(
     a: &Bound<'py, PyAny>,
     b: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let (Some(a), Some(b)) = (Source::new(a), Source::new(b)) else { return Ok(None) };
+    let (Some(a), Some(b)) = (Array::new(a), Array::new(b)) else { return Ok(None) };
     let length = common_length(&a, &b)?;
     let level = level()?;
     let _locks = if length > SMALL { Some((a.lock()?, b.lock()?)) } else { None };
@@ -44,14 +44,14 @@ pub(crate) fn dot_accumulated<'py>(
     chunk: Option<NonZeroUsize>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let sum = Sum::new(accumulate, chunk, "dot")?;
-    let (Some(a), Some(b)) = (Source::new(a), Source::new(b)) else { return Ok(None) };
+    let (Some(a), Some(b)) = (Array::new(a), Array::new(b)) else { return Ok(None) };
     common_length(&a, &b)?;
     let shape = Shape::new(a.shape(), b.shape())?;
-    matmul::product(py, &shape, a, Factor::Array(b), Some(&sum), None).map(Some)
+    matmul::product(py, &shape, Source::Array(a), Factor::Array(Source::Array(b)), Some(&sum), None).map(Some)
 }
 
 #[inline(always)]
-fn common_length(a: &Source<'_, '_>, b: &Source<'_, '_>) -> PyResult<usize> {
+fn common_length(a: &Array<'_, '_>, b: &Array<'_, '_>) -> PyResult<usize> {
     let length = length(a, "a")?;
     if length != self::length(b, "b")? {
         let (a, b) = (tuple(a.shape()), tuple(b.shape()));
@@ -60,7 +60,7 @@ fn common_length(a: &Source<'_, '_>, b: &Source<'_, '_>) -> PyResult<usize> {
     Ok(length)
 }
 
-fn length(vector: &Source<'_, '_>, name: &str) -> PyResult<usize> {
+fn length(vector: &Array<'_, '_>, name: &str) -> PyResult<usize> {
     match *vector.shape() {
         [length] => Ok(length),
         ref shape => Err(PyValueError::new_err(format!(

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 mod accumulate;
 mod array;
+mod block;
 mod convert;
 mod dot;
 mod format;
@@ -12,6 +13,7 @@ mod matmul;
 mod operand;
 mod packed;
 mod roofline;
+mod scaled;
 mod shape;
 mod small;
 mod system;
@@ -22,6 +24,8 @@ mod verify;
 mod _native {
     #[pymodule_export]
     use super::accumulate::TensorCore;
+    #[pymodule_export]
+    use super::block::{dequantize, quantize};
     #[pymodule_export]
     use super::convert::{decode, encode, pack, packed_len, round_to, unpack};
     #[pymodule_export]
@@ -34,6 +38,8 @@ mod _native {
     use super::packed::{Packed, pack_matrix};
     #[pymodule_export]
     use super::roofline::roofline;
+    #[pymodule_export]
+    use super::scaled::Scaled;
     #[pymodule_export]
     use super::small::{cast_small, register_dtypes};
     #[pymodule_export]

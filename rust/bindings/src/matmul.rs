@@ -14,7 +14,7 @@ use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use ramekin::matmul::{AccumulateError, Rights, Stack, matmul_accumulated_batch, matmul_batch};
+use ramekin::matmul::{AccumulateError, Accumulator, Rights, Stack, matmul_accumulated_batch};
 use ramekin::parallel;
 
 use crate::accumulate::Sum;
@@ -68,11 +68,11 @@ fn summed<'py>(
     let Some(left) = Source::new(a) else { return Ok(None) };
     if let Ok(packed) = b.cast::<Packed>() {
         let (rows, columns) = packed.get().shape();
-        let shape = Shape::new(left.shape(), &[rows, columns])?;
+        let shape = Shape::new(&left.shape(), &[rows, columns])?;
         return product(py, &shape, left, Factor::Packed(packed.get()), sum, out).map(Some);
     }
     let Some(right) = Source::new(b) else { return Ok(None) };
-    let shape = Shape::new(left.shape(), right.shape())?;
+    let shape = Shape::new(&left.shape(), &right.shape())?;
     product(py, &shape, left, Factor::Array(right), sum, out).map(Some)
 }
 
@@ -97,14 +97,13 @@ pub(crate) fn product<'py>(
         return Ok(if shape.result.is_empty() { result.get_item(())? } else { result });
     };
     let written = checked(&out, &shape.result)?;
-    let apart = |read: Range<usize>| {
-        written.as_ref().is_some_and(|written| read.end <= written.start || written.end <= read.start)
-    };
-    let in_place = apart(a.span())
-        && match &b {
-            Factor::Array(b) => apart(b.span()),
-            Factor::Packed(_) => true,
-        };
+    let in_place = written.is_some_and(|written| {
+        a.is_apart(&written)
+            && match &b {
+                Factor::Array(b) => b.is_apart(&written),
+                Factor::Packed(_) => true,
+            }
+    });
     if in_place {
         multiply(py, shape, a, b, sum, &out)?;
     } else {
@@ -207,7 +206,7 @@ fn multiply(
     };
     let stop = AtomicBool::new(false);
     let mut multiply = || match sum {
-        None => matmul_batch(level, &a, b, c, &stop).map_err(AccumulateError::Threads),
+        None => matmul_accumulated_batch(level, &Accumulator::Float32, None, &a, b, c, &stop),
         Some(sum) => matmul_accumulated_batch(level, &sum.accumulator, sum.chunk, &a, b, c, &stop),
     };
     let refusal = |error: AccumulateError| match (error, sum) {

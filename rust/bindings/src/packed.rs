@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use ramekin::matmul;
+use ramekin::matmul::{self, PackMatrixError};
 
 use crate::format::Format;
 use crate::operand::{Side, Source};
@@ -18,7 +18,7 @@ use crate::system::{level, value_error};
 /// shape : tuple of int
 ///     Rows and columns.
 /// format : FloatFormat
-///     The format of the matrix that was packed.
+///     The format of the elements of the matrix that was packed.
 /// nbytes : int
 ///     The memory it takes.
 #[pyclass(frozen, module = "ramekin", name = "PackedMatrix")]
@@ -83,6 +83,10 @@ pub(crate) fn pack_matrix(py: Python<'_>, b: &Bound<'_, PyAny>) -> PyResult<Opti
     // SAFETY: the array is locked.
     let stack = unsafe { source.stack(&[], Side::Right) }?;
     let level = level()?;
-    let matrix = py.detach(|| matmul::PackedMatrix::new(level, &stack.matrix(0))).map_err(value_error)?;
+    let refusal = |error| match error {
+        PackMatrixError::Threads(error) => value_error(error),
+        error => value_error(format!("pack_matrix: {error}")),
+    };
+    let matrix = py.detach(|| matmul::PackedMatrix::new(level, &stack.matrix(0))).map_err(refusal)?;
     Ok(Some(Packed { matrix, format: source.format().clone_ref(py) }))
 }

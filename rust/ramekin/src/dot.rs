@@ -17,9 +17,9 @@ use lanes::{LANES, Lanes};
 
 use crate::convert::{Code, DecodePlan, decode_slice};
 use crate::isa::{Kernel, Level};
+use crate::matmul::by_half::ByHalf;
 use crate::matmul::operand::{Codes, Operand};
 use crate::matmul::source::{Bfloat16s, Float16s, Floats, Looked, Source, Way};
-use crate::matmul::tile::ByHalf;
 use crate::simd::{ByteTable, Simd};
 
 /// Elements that are looked through for special codes, or decoded, at a time.
@@ -29,10 +29,11 @@ const BLOCK: usize = 8 * LANES;
 ///
 /// # Panics
 ///
-/// If an operand is not one row, the lengths differ, or the CPU lacks `level`.
+/// If an operand is not one row, is scaled, packed or of integers, the lengths differ, or the CPU lacks `level`.
 #[must_use]
 pub fn dot(level: Level, a: &Operand<'_>, b: &Operand<'_>) -> f32 {
     assert!(a.shape().0 == 1 && b.shape().0 == 1, "an operand is not one row");
+    assert!(a.is_plain() && b.is_plain(), "an operand is scaled or packed");
     assert_eq!(a.shape().1, b.shape().1, "the lengths differ");
     level.run(Dot { a, b })
 }
@@ -121,6 +122,7 @@ impl<'a> Vector<'a> {
             Codes::U8(codes) => self.decode_codes(codes, at, values),
             Codes::U16(codes) => self.decode_codes(codes, at, values),
             Codes::F32(from) => self.gather(from, at, values),
+            Codes::Packed(_) => unreachable!("refused above"),
         }
     }
 

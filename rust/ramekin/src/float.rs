@@ -30,6 +30,10 @@ pub trait Bits:
     fn low_u32(self) -> u32;
     /// Sign-extends.
     fn from_i32(value: i32) -> Self;
+    /// All bits.
+    fn to_u64(self) -> u64;
+    /// The low bits.
+    fn from_u64(bits: u64) -> Self;
 }
 
 /// A binary float of the machine.
@@ -37,7 +41,7 @@ pub trait Float:
     Copy + PartialOrd + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Send + Sync + 'static
 {
     /// Its bits.
-    type Bits: Bits;
+    type Bits: Bits + Send + Sync;
     /// Width in bits.
     const WIDTH: u32;
     /// Width of the mantissa field.
@@ -62,6 +66,14 @@ pub trait Float:
         None
     }
 
+    /// The slice itself if this is `f32`.
+    fn of_f32(_: &[f32]) -> Option<&[Self]> {
+        None
+    }
+    /// The slice itself if this is `f64`.
+    fn of_f64(_: &[f64]) -> Option<&[Self]> {
+        None
+    }
     /// The slice itself if it is of `f32`, to write.
     fn as_f32_mut(_: &mut [Self]) -> Option<&mut [f32]> {
         None
@@ -113,6 +125,14 @@ macro_rules! float {
             fn from_i32(value: i32) -> Self {
                 value as Self
             }
+            #[inline(always)]
+            fn to_u64(self) -> u64 {
+                self as u64
+            }
+            #[inline(always)]
+            fn from_u64(bits: u64) -> Self {
+                bits as Self
+            }
         }
 
         impl Float for $float {
@@ -154,12 +174,28 @@ float!(
     },
     fn as_f32_mut(slice: &mut [f32]) -> Option<&mut [f32]> {
         Some(slice)
+    },
+    fn of_f32(slice: &[f32]) -> Option<&[f32]> {
+        Some(slice)
     }
 );
-float!(f64, u64, 64, 52, 1023);
+float!(
+    f64,
+    u64,
+    64,
+    52,
+    1023,
+    fn of_f64(slice: &[f64]) -> Option<&[f64]> {
+        Some(slice)
+    }
+);
 
 /// An unsigned integer that holds one code of a format.
 pub trait Code: Copy + Default + Send + Sync + 'static {
+    /// The slice itself if it is of `u8`, to write.
+    fn as_u8(_: &mut [Self]) -> Option<&mut [u8]> {
+        None
+    }
     /// The slice itself if it is of `u16`, to write.
     fn as_u16(_: &mut [Self]) -> Option<&mut [u16]> {
         None
@@ -199,6 +235,9 @@ macro_rules! code {
 
 code!(
     u8 {
+        fn as_u8(slice: &mut [u8]) -> Option<&mut [u8]> {
+            Some(slice)
+        }
         fn of_u8(slice: &[u8]) -> Option<&[u8]> {
             Some(slice)
         }

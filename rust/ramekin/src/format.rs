@@ -85,6 +85,9 @@ pub static FLOAT16: FloatFormat = ieee("float16", 5, 10);
 /// The upper half of a float32.
 pub static BFLOAT16: FloatFormat = ieee("bfloat16", 8, 7);
 
+/// The powers of two that scale MX blocks.
+pub static E8M0: FloatFormat = power_of_two("float8_e8m0fnu");
+
 /// The named small formats, widest first.
 pub static NAMED: [FloatFormat; 14] = [
     // NVIDIA TF32: float32's exponent with float16's mantissa, 19 bits.

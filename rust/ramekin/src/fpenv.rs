@@ -4,6 +4,9 @@
 //! must not depend on that: [`Guard`] sets the default environment (round to nearest even, subnormals kept,
 //! exceptions masked) and puts the caller's back when dropped.
 
+use std::cell::Cell;
+use std::marker::PhantomData;
+
 #[cfg(target_arch = "x86_64")]
 mod register {
     use std::arch::asm;
@@ -54,20 +57,31 @@ mod register {
     pub fn write(_: u64) {}
 }
 
+thread_local! {
+    /// Whether a guard holds this thread's environment.
+    static HELD: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Holds this thread's environment at the default until dropped.
 #[must_use]
 pub struct Guard {
-    saved: u64,
+    /// None within another guard: reading the register takes as long as some tens of vectors.
+    saved: Option<u64>,
+    /// It is this thread's.
+    _here: PhantomData<*const ()>,
 }
 
 impl Guard {
-    /// Saves the environment and sets the default.
+    /// Saves the environment and sets the default, unless another guard has.
     pub fn new() -> Self {
-        let saved = register::read();
-        if saved != register::DEFAULT {
-            register::write(register::DEFAULT);
-        }
-        Self { saved }
+        let saved = (!HELD.replace(true)).then(|| {
+            let saved = register::read();
+            if saved != register::DEFAULT {
+                register::write(register::DEFAULT);
+            }
+            saved
+        });
+        Self { saved, _here: PhantomData }
     }
 }
 
@@ -79,8 +93,11 @@ impl Default for Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // Written back always: the sticky exception flags that a kernel raised are not the caller's.
-        register::write(self.saved);
+        if let Some(saved) = self.saved {
+            HELD.set(false);
+            // Written back always: the sticky exception flags that a kernel raised are not the caller's.
+            register::write(saved);
+        }
     }
 }
 
@@ -97,6 +114,7 @@ mod tests {
         let flushed = black_box(f32::MIN_POSITIVE) * black_box(0.5);
         let kept = {
             let _guard = Guard::new();
+            drop(Guard::new());
             black_box(f32::MIN_POSITIVE) * black_box(0.5)
         };
         let after = register::read() & !0x3f;

@@ -98,7 +98,7 @@ impl Level {
         assert!(self.is_available(), "this CPU does not run {self}");
         let _guard = fpenv::Guard::new();
         match self {
-            Self::Portable => kernel.run(Portable),
+            Self::Portable => run_portable(kernel),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: is_available found every feature that the function enables.
             Self::Avx2 => unsafe { run_avx2(kernel) },
@@ -114,16 +114,21 @@ impl Level {
     }
 }
 
+#[inline(never)]
+pub(crate) fn run_portable<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Portable)
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,bmi2")]
-fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+pub(crate) fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: this function carries the features that the token stands for.
     kernel.run(unsafe { X86Avx2::new() })
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,f16c,bmi2")]
-fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+pub(crate) fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: this function carries the features that the token stands for.
     kernel.run(unsafe { X86Avx512::new() })
 }
@@ -132,7 +137,7 @@ fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
 #[target_feature(
     enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16,avx512vbmi,avx2,fma,f16c,bmi2"
 )]
-fn run_avx512bf16<K: Kernel>(kernel: K) -> K::Output {
+pub(crate) fn run_avx512bf16<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: this function carries the features that the token stands for.
     kernel.run(unsafe { X86Avx512Bf16::new() })
 }

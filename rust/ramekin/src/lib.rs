@@ -5,6 +5,7 @@
 //! ([`isa`]) runs the same source, so all levels give the same bits; [`mod@reference`] says the same in exact
 //! integer arithmetic and judges them in the tests.
 
+pub mod block;
 pub mod convert;
 pub mod dot;
 mod float;

@@ -191,7 +191,7 @@ pub fn zip_chunks<A: Sync, B: Copy + Default + Send>(
     })
 }
 
-/// Applies `work` to chunks, the caller's thread taking part.
+/// Applies `work` to chunks.
 fn chunks<A: Sync, B: Send>(
     src: &[A],
     dst: &mut [B],
@@ -201,17 +201,37 @@ fn chunks<A: Sync, B: Send>(
         work(0, src, dst);
         return Ok(());
     }
+    let count = src.len().div_ceil(CHUNK);
+    share(src.chunks(CHUNK).zip(dst.chunks_mut(CHUNK)).enumerate(), count, |(i, (src, dst))| {
+        work(i * CHUNK, src, dst);
+    })
+}
+
+/// Applies `work` to each of `count` items, on the pool if they are more than two, the caller's thread taking part.
+///
+/// # Errors
+///
+/// As [`install`].
+pub fn share<T>(
+    items: impl Iterator<Item = T> + Send,
+    count: usize,
+    work: impl Fn(T) + Sync + Send,
+) -> Result<(), ThreadsError> {
+    if count <= 2 || threads()? == 1 {
+        items.for_each(work);
+        return Ok(());
+    }
     let pool = pool()?;
-    // The caller takes chunks too: it need not sleep until a worker has woken.
-    let chunks = Mutex::new(src.chunks(CHUNK).zip(dst.chunks_mut(CHUNK)).enumerate());
-    let next = || chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
+    // The caller takes items too: it need not sleep until a worker has woken.
+    let items = Mutex::new(items);
+    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
     let drain = || {
-        while let Some((i, (src, dst))) = next() {
-            work(i * CHUNK, src, dst);
+        while let Some(item) = next() {
+            work(item);
         }
     };
     pool.in_place_scope(|scope| {
-        for _ in 1..pool.current_num_threads().min(src.len().div_ceil(CHUNK)) {
+        for _ in 1..pool.current_num_threads().min(count) {
             scope.spawn(|_| {
                 drain();
                 stay_awake();

@@ -5,13 +5,17 @@
 
 mod groups;
 mod half;
+mod largest;
 mod table;
 mod transpose;
 
 pub(crate) use groups::{SPAN, WORDS};
 pub(crate) use half::HALVES;
+pub(crate) use largest::ROWS;
 pub(crate) use table::{ByteTable, CODES, Places};
 pub(crate) use transpose::transpose_bytes;
+
+use crate::isa::{self, Kernel};
 
 /// Vectors of `f32` of one instruction set.
 pub(crate) trait Simd: Copy + Send + Sync {
@@ -20,6 +24,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Rows and vectors of the matrix product's register tile.
     const TILE: (usize, usize);
 
+    /// Runs a kernel as a function of its own, compiled for the same instructions: for what is large and called from
+    /// many places.
+    fn call<K: Kernel>(self, kernel: K) -> K::Output;
     fn splat(self, value: f32) -> Self::F32;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
@@ -40,6 +47,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn widen<const B: usize>(self, groups: &[u8; SPAN]) -> [u64; WORDS];
     /// Writes the low `B` bytes of each word, one group after the other, and anything behind them.
     fn narrow<const B: usize>(self, words: &[u64; WORDS], groups: &mut [u8; SPAN]);
+    /// The bits of the largest magnitude in each of some rows, NaN the largest of all. `W` is a multiple of 16.
+    fn largest<const W: usize>(self, rows: &[[f32; W]; ROWS]) -> [u32; ROWS];
     /// The canonical quiet NaN of the same sign in place of every NaN.
     fn quiet(self, value: Self::F32) -> Self::F32;
     /// The values of `LANES` float16, where [`Simd::HAS_FLOAT16`]. NaN stays NaN.
@@ -147,6 +156,11 @@ impl Simd for Portable {
     const TILE: (usize, usize) = (4, 2);
 
     #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        isa::run_portable(kernel)
+    }
+
+    #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {
         [value; PORTABLE_LANES]
     }
@@ -176,6 +190,11 @@ impl Simd for Portable {
     #[inline(always)]
     fn narrow<const B: usize>(self, words: &[u64; WORDS], groups: &mut [u8; SPAN]) {
         groups::narrow::<B>(words, groups);
+    }
+
+    #[inline(always)]
+    fn largest<const W: usize>(self, rows: &[[f32; W]; ROWS]) -> [u32; ROWS] {
+        largest::largest(rows)
     }
 
     #[inline(always)]
@@ -311,14 +330,16 @@ pub(crate) use x86::{X86Avx2, X86Avx512, X86Avx512Bf16};
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{
-        ByteTable, CANONICAL_NAN, HALVES, Places, SPAN, Simd, WORDS, Widening, groups, half, table, transpose,
+        ByteTable, CANONICAL_NAN, HALVES, Places, ROWS, SPAN, Simd, WORDS, Widening, groups, half, largest,
+        table, transpose,
     };
+    use crate::isa::{self, Kernel};
     use std::arch::x86_64::*;
 
     macro_rules! x86_simd {
-        ($(#[$doc:meta])* $name:ident, $vector:ty, $lanes:literal, $tile:expr,
+        ($(#[$doc:meta])* $name:ident, $call:ident, $vector:ty, $lanes:literal, $tile:expr,
          $splat:ident, $fma:ident, $load:ident, $store:ident, $mul:ident, $transpose:ident,
-         $to_float16:ident, $to_bfloat16:ident, $widen:ident, $narrow:ident, |$q:ident| $quiet:expr,
+         $to_float16:ident, $to_bfloat16:ident, $widen:ident, $narrow:ident, $largest:ident, |$q:ident| $quiet:expr,
          |$half:ident| $float16_values:expr, |$upper:ident| $bfloat16_values:expr,
          |$bytes:ident, $left:ident, $right:ident, $mask:ident| $widened_values:expr,
          |$words:ident| $float16_words:expr,
@@ -348,6 +369,12 @@ mod x86 {
                 const LANES: usize = $lanes;
                 const TILE: (usize, usize) = $tile;
                 const HAS_FLOAT16: bool = true;
+
+                #[inline(always)]
+                fn call<K: Kernel>(self, kernel: K) -> K::Output {
+                    // SAFETY: the token vouches for the instructions.
+                    unsafe { isa::$call(kernel) }
+                }
 
                 #[inline(always)]
                 fn splat(self, value: f32) -> $vector {
@@ -387,6 +414,14 @@ mod x86 {
                 fn narrow<const B: usize>(self, words: &[u64; WORDS], groups: &mut [u8; SPAN]) {
                     // SAFETY: the token vouches for the instructions.
                     unsafe { groups::$narrow::<B>(words, groups) }
+                }
+
+                #[inline(always)]
+                fn largest<const W: usize>(self, rows: &[[f32; W]; ROWS]) -> [u32; ROWS] {
+                    // Some of these functions ask for instructions, which the token vouches for.
+                    #[allow(unused_unsafe, reason = "others do not")]
+                    // SAFETY: as above.
+                    unsafe { largest::$largest(rows) }
                 }
 
                 #[inline(always)]
@@ -541,9 +576,9 @@ mod x86 {
     // Tiles fill the registers: 12 of 16 accumulate under AVX2, 24 of 32 under AVX-512.
     x86_simd!(
         /// AVX2 and FMA.
-        X86Avx2, __m256, 8, (6, 2),
+        X86Avx2, run_avx2, __m256, 8, (6, 2),
         _mm256_set1_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_mul_ps, transpose_8,
-        to_float16_avx2, to_bfloat16, widen_avx2, narrow_avx2,
+        to_float16_avx2, to_bfloat16, widen_avx2, narrow_avx2, largest,
         |x| {
             let nan = _mm256_or_ps(_mm256_and_ps(x, _mm256_set1_ps(-0.0)), _mm256_set1_ps(f32::from_bits(CANONICAL_NAN)));
             _mm256_blendv_ps(x, nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x))
@@ -587,14 +622,14 @@ mod x86 {
     );
 
     macro_rules! avx512_simd {
-        ($(#[$doc:meta])* $name:ident, $widen:ident, $narrow:ident,
+        ($(#[$doc:meta])* $name:ident, $call:ident, $widen:ident, $narrow:ident,
          tables: $has_tables:literal, |$codes:ident, $table:ident, $places:ident| $table_values:expr,
          pairs: $has_pairs:literal, |$a:ident, $b:ident, $c:ident| $pairs:expr) => {
             x86_simd!(
                 $(#[$doc])*
-                $name, __m512, 16, (12, 2),
+                $name, $call, __m512, 16, (12, 2),
                 _mm512_set1_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_mul_ps, transpose_16,
-                to_float16_avx512, to_bfloat16_avx512, $widen, $narrow,
+                to_float16_avx512, to_bfloat16_avx512, $widen, $narrow, largest_avx512,
                 |x| {
                     let nan = _mm512_or_ps(_mm512_and_ps(x, _mm512_set1_ps(-0.0)), _mm512_set1_ps(f32::from_bits(CANONICAL_NAN)));
                     _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x), nan)
@@ -637,13 +672,13 @@ mod x86 {
 
     avx512_simd!(
         /// AVX-512.
-        X86Avx512, widen_avx2, narrow_avx2,
+        X86Avx512, run_avx512, widen_avx2, narrow_avx2,
         tables: false, |_codes, _table, _places| unreachable!("no instruction for tables"),
         pairs: false, |_a, _b, _c| unreachable!("no instruction for pairs")
     );
     avx512_simd!(
         /// AVX-512 with dot products of bfloat16 and permutations of bytes.
-        X86Avx512Bf16, widen_avx512, narrow_avx512,
+        X86Avx512Bf16, run_avx512bf16, widen_avx512, narrow_avx512,
         tables: true, |codes, table, places| {
             // SAFETY: the token vouches for the instructions, the caller for the memory.
             unsafe { table::values(codes, table, places) }

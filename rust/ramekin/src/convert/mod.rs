@@ -16,6 +16,7 @@ mod table;
 pub use decode::decode;
 pub(crate) use decode::{DecodePlan, decode_slice};
 pub use encode::encode;
+pub(crate) use encode::{Products, encode_products};
 pub(crate) use plan::fits;
 pub(crate) use round::Grid;
 pub use round::round_to;

@@ -82,6 +82,19 @@ fn spread<const B: usize>(word: u64) -> u64 {
     (pairs & low) | ((pairs & (low << bits)) << (8 - bits))
 }
 
+/// Codes in a span.
+pub(crate) const CODES: usize = 8 * WORDS;
+
+/// The codes in the first `8 B` bytes.
+#[inline(always)]
+pub(crate) fn unpack_span<S: Simd, const B: usize>(simd: S, packed: &[u8; SPAN]) -> [u8; CODES] {
+    let mut codes = [0; CODES];
+    for (codes, word) in codes.as_chunks_mut::<8>().0.iter_mut().zip(simd.widen::<B>(packed)) {
+        *codes = spread::<B>(word).to_le_bytes();
+    }
+    codes
+}
+
 fn word(bytes: &[u8]) -> u64 {
     let mut word = [0; 8];
     word[..bytes.len()].copy_from_slice(bytes);
@@ -137,15 +150,13 @@ impl<const B: usize> Kernel for Unpack<'_, B> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (groups, tail) = self.codes.as_chunks_mut::<8>();
         let mut done = 0;
-        for codes in groups.as_chunks_mut::<WORDS>().0 {
+        for codes in self.codes.as_chunks_mut::<CODES>().0 {
             let Some(packed) = self.packed[done * B..].first_chunk::<SPAN>() else { break };
-            for (codes, word) in codes.iter_mut().zip(simd.widen::<B>(packed)) {
-                *codes = spread::<B>(word).to_le_bytes();
-            }
+            *codes = unpack_span::<S, B>(simd, packed);
             done += WORDS;
         }
+        let (groups, tail) = self.codes.as_chunks_mut::<8>();
         let (packed, packed_tail) = self.packed[done * B..].split_at((groups.len() - done) * B);
         for (codes, packed) in groups[done..].iter_mut().zip(packed.chunks_exact(B)) {
             *codes = spread::<B>(word(packed)).to_le_bytes();
@@ -166,6 +177,26 @@ macro_rules! with_bits {
             bits => panic!("{bits} bits are no part of a byte"),
         }
     };
+}
+
+/// Packs codes that have no bits above the format's, on this thread.
+///
+/// # Panics
+///
+/// As [`pack`].
+pub(crate) fn pack_here(level: Level, bits: u32, codes: &[u8], out: &mut [u8]) {
+    assert_eq!(Some(out.len()), packed_len(codes.len(), bits), "the packed size differs");
+    with_bits!(bits, B => level.run(Pack::<B> { codes, out }));
+}
+
+/// Unpacks on this thread.
+///
+/// # Panics
+///
+/// As [`unpack`].
+pub(crate) fn unpack_here(level: Level, bits: u32, packed: &[u8], codes: &mut [u8]) {
+    assert_eq!(Some(packed.len()), packed_len(codes.len(), bits), "the packed size differs");
+    with_bits!(bits, B => level.run(Unpack::<B> { packed, codes }));
 }
 
 /// Groups of eight codes that one thread takes at a time.

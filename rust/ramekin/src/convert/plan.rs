@@ -18,6 +18,8 @@ pub(crate) mod shape {
     pub const UNSIGNED: u8 = 4;
     /// As [`UNSIGNED_ZERO`], and overflow gives that NaN: what is above infinity needs no step of its own.
     pub const NAN_OVERFLOW: u8 = 5;
+    /// As [`SIGNED_ZERO`], where no NaN comes.
+    pub const NUMBERS: u8 = 6;
 }
 
 /// Expands `$body` with `$shape` bound to the constant of [`shape`] that fits the format.

@@ -19,9 +19,10 @@ use self::fused::Fused;
 use self::promoted::{Partial, Promoted};
 pub(super) use self::rectangle::DEPTH;
 use self::rectangle::{Rule, WIDTH, product};
-use super::driver::{one, spans};
+use super::driver::{finish, one, spans};
 use super::operand::Operand;
-use super::right::Side;
+use super::outer::{TilesError, tiles_fit};
+use super::right::{Right, Side};
 use super::tensor_core::TensorCore;
 use crate::float::Float;
 use crate::format::{BFLOAT16, FLOAT16, FLOAT32, FloatFormat, Zero};
@@ -64,6 +65,12 @@ pub enum AccumulateError {
     ChunkOfExact,
     /// Tensor cores take formats of up to 16 bits.
     WideOperand,
+    /// Their models know of no scales of elements.
+    ScaledOperand,
+    /// There are float32 scales that do not fit each other.
+    Tiles(TilesError),
+    /// Float32 scales that change along `k` are for float32's chain, without a chunk.
+    TiledSum,
     /// A packed matrix is laid out for float32's chains.
     Packed,
     /// The thread pool's setting is wrong.
@@ -95,6 +102,15 @@ impl fmt::Display for AccumulateError {
             Self::WideOperand => {
                 f.write_str("tensor cores do not take float32 operands; accepted: formats of up to 16 bits")
             }
+            Self::ScaledOperand => f.write_str(
+                "tensor cores' models do not take elements with scales or integers; accepted: elements without, \
+                 or with float32 scales that do not change along k",
+            ),
+            Self::Tiles(error) => error.fmt(f),
+            Self::TiledSum => f.write_str(
+                "float32 scales that change along k start sums anew with each; accepted for them: float32 without \
+                 chunks",
+            ),
             Self::Packed => f.write_str(
                 "packed matrices are multiplied in float32 without chunks; accepted for this: the matrix itself",
             ),
@@ -111,6 +127,12 @@ impl From<ThreadsError> for AccumulateError {
     }
 }
 
+impl From<TilesError> for AccumulateError {
+    fn from(error: TilesError) -> Self {
+        Self::Tiles(error)
+    }
+}
+
 /// Below so many terms, waking another thread costs more than it saves.
 const PARALLEL_WORK: usize = 1 << 17;
 
@@ -123,8 +145,9 @@ const PARALLEL_WORK: usize = 1 << 17;
 ///
 /// # Errors
 ///
-/// If a chunk is given for [`Accumulator::Exact`], a float32 operand for [`Accumulator::TensorCore`], or the thread
-/// pool's setting is wrong.
+/// If a chunk is given for [`Accumulator::Exact`], a float32 operand or one with scales of elements for
+/// [`Accumulator::TensorCore`], float32 scales that change along `k` for anything but the plain chain, or ones that do
+/// not fit each other ([`tiles_fit`](super::tiles_fit)), or the thread pool's setting is wrong.
 ///
 /// # Panics
 ///
@@ -144,11 +167,18 @@ pub fn matmul_accumulated(
 fn check(
     accumulator: &Accumulator,
     chunk: Option<NonZeroUsize>,
-    formats: [&FloatFormat; 2],
+    a: &Operand<'_>,
+    b: &Operand<'_>,
 ) -> Result<(), AccumulateError> {
+    let tiled = tiles_fit(a, Right::Operand(b))?;
+    let formats = [a.value_format(), b.value_format()];
     match accumulator {
         Accumulator::Exact if chunk.is_some() => Err(AccumulateError::ChunkOfExact),
+        Accumulator::TensorCore(_) if formats != [a.format, b.format] => Err(AccumulateError::ScaledOperand),
         Accumulator::TensorCore(_) if formats.contains(&&FLOAT32) => Err(AccumulateError::WideOperand),
+        _ if tiled && (*accumulator != Accumulator::Float32 || chunk.is_some()) => {
+            Err(AccumulateError::TiledSum)
+        }
         _ => Ok(()),
     }
 }
@@ -163,21 +193,40 @@ fn accumulated(
     c: &mut [f32],
     stop: &AtomicBool,
 ) -> Result<(), AccumulateError> {
-    let ((m, k), (depth, n)) = (a.shape(), b.shape());
-    assert_eq!(k, depth, "the inner dimensions differ");
-    assert_eq!(c.len(), m * n, "the result has another size");
-    check(accumulator, chunk, [a.format, b.format])?;
+    assert_eq!(a.shape().1, b.shape().0, "the inner dimensions differ");
+    assert_eq!(c.len(), a.shape().0 * b.shape().1, "the result has another size");
+    check(accumulator, chunk, a, b)?;
+    if *accumulator == Accumulator::Float32 && chunk.is_none() {
+        return Ok(one(level, a, Side::Operand(*b), c, stop)?);
+    }
+    sums(level, accumulator, chunk, &a.elements(), &b.elements(), c, stop)?;
+    finish(level, a, Side::Operand(*b), c, stop);
+    Ok(())
+}
+
+/// The sums of elements, but for the scales at their ends.
+fn sums(
+    level: Level,
+    accumulator: &Accumulator,
+    chunk: Option<NonZeroUsize>,
+    a: &Operand<'_>,
+    b: &Operand<'_>,
+    c: &mut [f32],
+    stop: &AtomicBool,
+) -> Result<(), ThreadsError> {
+    let ((m, k), (_, n)) = (a.shape(), b.shape());
+    let (format_a, format_b) = (a.value_format(), b.value_format());
     match accumulator {
-        Accumulator::Float32 => return Ok(float32(level, chunk, a, b, c, stop)?),
-        Accumulator::Exact if fits_float32(a.format, b.format, k) => {
-            return Ok(one(level, a, Side::Operand(*b), c, stop)?);
+        Accumulator::Float32 => return float32(level, chunk, a, b, c, stop),
+        Accumulator::Exact if fits_float32(format_a, format_b, k) => {
+            return one(level, a, Side::Operand(*b), c, stop);
         }
         _ => {}
     }
     if n < WIDTH / 2 && m > n {
         // Few columns fill no vector: rows and columns change places, which no accumulator tells.
         let mut turned = vec![0.0; m * n];
-        accumulated(level, accumulator, chunk, &b.transposed(), &a.transposed(), &mut turned, stop)?;
+        sums(level, accumulator, chunk, &b.transposed(), &a.transposed(), &mut turned, stop)?;
         for (i, x) in c.iter_mut().enumerate() {
             *x = turned[i % n * m + i / n];
         }
@@ -186,14 +235,13 @@ fn accumulated(
     let call = Call { level, chunk, a, b, c, stop };
     match accumulator {
         Accumulator::Float32 => unreachable!("done above"),
-        Accumulator::Float64 => call.chunked(Float64)?,
-        Accumulator::Exact if fits_float64(a.format, b.format, k) => call.whole(&Float64)?,
-        Accumulator::Exact => call.whole(&Exact::new(a.format, b.format))?,
-        Accumulator::Float16 => call.chunked(Rounded::new(&FLOAT16))?,
-        Accumulator::Bfloat16 => call.chunked(Rounded::new(&BFLOAT16))?,
-        Accumulator::TensorCore(model) => call.chunked(Fused::new(model, a.format, b.format))?,
+        Accumulator::Float64 => call.chunked(Float64),
+        Accumulator::Exact if fits_float64(format_a, format_b, k) => call.whole(&Float64),
+        Accumulator::Exact => call.whole(&Exact::new(format_a, format_b)),
+        Accumulator::Float16 => call.chunked(Rounded::new(&FLOAT16)),
+        Accumulator::Bfloat16 => call.chunked(Rounded::new(&BFLOAT16)),
+        Accumulator::TensorCore(model) => call.chunked(Fused::new(model, format_a, format_b)),
     }
-    Ok(())
 }
 
 /// A product to be made.

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::kernel::{Corner, Ends, tile, tile_shape};
 use super::operand::Operand;
-use super::panel::{DEPTH, Layout, ROW, Smallest, Unit, fits_bfloat16, pack, panel_len, rows_len, unpair};
+use super::outer::{Tiles, scales_down, whole};
+use super::panel::{DEPTH, Layout, ROW, Smallest, Unit, pack, panel_len, rows_len, unpair};
 use super::scratch::{Packed, Scratch};
 use crate::isa::Kernel;
 use crate::simd::{Simd, prefetch};
@@ -58,6 +59,8 @@ pub(super) struct RowBlock<'a> {
     pub n: usize,
     /// The depth of the whole product.
     pub k: usize,
+    /// Tiles of the depth, of which the block and each part of it hold whole ones but for the last.
+    pub tiles: Option<Tiles<'a>>,
     /// The smallest element of the rows up to this block; updated where pairs are packed.
     pub smallest: &'a mut Smallest,
 }
@@ -70,20 +73,24 @@ impl Kernel for RowBlock<'_> {
         let width = tile_shape::<S>().1;
         let mut scratch = Scratch::new(Packed::Rows, rows_len(self.rows.len()) + panel_len(width, DEPTH));
         let (rows, panel) = scratch.units().split_at_mut(rows_len(self.rows.len()));
-        if self.b.unit == Unit::Pair && S::HAS_PAIRS && fits_bfloat16(self.a.format) {
-            let block = (self.rows.clone(), self.b.depth.clone());
-            let smallest = pack(simd, self.a, block, (Unit::Pair, Layout::Rows), rows);
-            *self.smallest = self.smallest.and(smallest);
-            if self.smallest.never_underflows(self.b.smallest) {
-                self.multiply(simd, Unit::Pair, rows, panel, 0..self.b.depth.len());
-                return;
-            }
-        }
-        for start in (0..self.b.depth.len()).step_by(DEPTH) {
-            let part = start..self.b.depth.len().min(start + DEPTH);
+        let pairs = self.b.unit == Unit::Pair && S::HAS_PAIRS && self.a.may_be_bfloat16();
+        let mut unit = if pairs { Unit::Pair } else { Unit::Float };
+        let step = whole(DEPTH, self.tiles.map(|tiles| tiles.length));
+        let (all, mut start) = (self.b.depth.len(), 0);
+        // One place that packs, and one that multiplies: they are large.
+        while start < all {
+            let part = if unit == Unit::Pair { 0..all } else { start..all.min(start + step) };
             let depth = self.b.depth.start + part.start..self.b.depth.start + part.end;
-            pack(simd, self.a, (self.rows.clone(), depth), (Unit::Float, Layout::Rows), rows);
-            self.multiply(simd, Unit::Float, rows, panel, part);
+            let smallest = pack(simd, self.a, (self.rows.clone(), depth), (unit, Layout::Rows), rows);
+            if unit == Unit::Pair {
+                *self.smallest = self.smallest.and(smallest);
+                if !self.smallest.never_underflows(self.b.smallest) {
+                    unit = Unit::Float;
+                    continue;
+                }
+            }
+            start = part.end;
+            self.multiply(simd, unit, rows, panel, part);
         }
     }
 }
@@ -100,10 +107,16 @@ impl RowBlock<'_> {
         part: Range<usize>,
     ) {
         let (most, width) = tile_shape::<S>();
-        let ends = Ends {
-            first: self.b.depth.start + part.start == 0,
-            last: self.b.depth.start + part.end == self.k,
-        };
+        let first = self.b.depth.start + part.start;
+        let length = self.tiles.map_or(part.len(), |tiles| tiles.length);
+        let mut left = vec![];
+        if let Some(Tiles { left: scales, .. }) = &self.tiles {
+            left.resize(part.len().div_ceil(length) * self.rows.len(), 1.0);
+            for (i, left) in left.chunks_exact_mut(self.rows.len()).enumerate() {
+                scales_down(scales.as_ref(), self.rows.start, first + i * length, left);
+            }
+        }
+        let mut right = [1.0; WIDTH];
         let units = unit.of(part.len());
         for (columns, panel) in self.b.panels(width) {
             let panel = if self.b.unit == unit {
@@ -113,26 +126,41 @@ impl RowBlock<'_> {
                 unpair(&panel[part.start / 2 * width..][..Unit::Pair.of(part.len()) * width], width, floats);
                 &floats[..units * width]
             };
-            for rows_here in shares(self.rows.len(), most) {
-                // What the product holds where the next tile goes is fetched while this one is made.
-                if !ends.first {
-                    for i in rows_here.end..(rows_here.end + most).min(self.rows.len()) {
-                        let at = self.c.as_ptr().wrapping_add(i * self.n + columns.start);
-                        prefetch(at);
-                        prefetch(at.wrapping_add(S::LANES));
-                    }
+            for (i, start) in (0..part.len()).step_by(length).enumerate() {
+                let here = first + start..first + part.len().min(start + length);
+                if let Some(tiles) = &self.tiles {
+                    scales_down(tiles.right.as_ref(), columns.start, here.start, &mut right[..columns.len()]);
                 }
-                let corner = Corner {
-                    c: &mut self.c[rows_here.start * self.n + columns.start..],
-                    stride: self.n,
-                    rows: rows_here.len(),
-                    columns: columns.len(),
-                };
-                tile(simd, unit, (&rows[rows_here.start * ROW..], panel), units, corner, ends);
+                // Tiles begin at even elements where there are pairs.
+                let (panel, rows) = (&panel[unit.of(start) * width..], &rows[unit.of(start)..]);
+                for rows_here in shares(self.rows.len(), most) {
+                    let scales =
+                        self.tiles.map(|_| (&left[i * self.rows.len() + rows_here.start..], &right[..]));
+                    let ends = Ends { first: here.start == 0, last: here.end == self.k, scales };
+                    // What the product holds where the next tile goes is fetched while this one is made.
+                    if !ends.first {
+                        for i in rows_here.end..(rows_here.end + most).min(self.rows.len()) {
+                            let at = self.c.as_ptr().wrapping_add(i * self.n + columns.start);
+                            prefetch(at);
+                            prefetch(at.wrapping_add(S::LANES));
+                        }
+                    }
+                    let corner = Corner {
+                        c: &mut self.c[rows_here.start * self.n + columns.start..],
+                        stride: self.n,
+                        rows: rows_here.len(),
+                        columns: columns.len(),
+                    };
+                    let operands = (&rows[rows_here.start * ROW..], panel);
+                    tile(simd, unit, operands, unit.of(here.len()), corner, ends);
+                }
             }
         }
     }
 }
+
+/// The most columns of a tile.
+const WIDTH: usize = 32;
 
 /// `n` in as few equal shares as are at most `most` each.
 #[inline(always)]

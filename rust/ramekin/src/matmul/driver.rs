@@ -9,8 +9,9 @@ use rayon::prelude::*;
 use super::block::{Block, Pack, RowBlock};
 use super::kernel::tile_shape;
 use super::operand::Operand;
+use super::outer::{Scale, Tiles, end_scales, scales_down, whole};
 use super::pairs;
-use super::panel::{DEPTH, Smallest, Unit, fits_bfloat16, panel_len};
+use super::panel::{DEPTH, Smallest, Unit, panel_len};
 use super::right::{Right, Rights, Side};
 use super::scratch::{Packed, Scratch};
 use super::stack::Stack;
@@ -27,6 +28,8 @@ const ROWS: usize = 96;
 const PARALLEL_WORK: usize = 1 << 20;
 /// The most elements of the product that a thread makes aside, where they do not come in the order of its rows.
 const ASIDE: usize = 1 << 18;
+/// Elements of partial sums that are held at a time.
+const PART: usize = 1 << 18;
 
 /// `c = a b`, by the definition in [this module](super). `c` is row-major.
 ///
@@ -36,7 +39,8 @@ const ASIDE: usize = 1 << 18;
 ///
 /// # Panics
 ///
-/// If the shapes do not fit, `b` was packed for another level, or the CPU lacks `level`.
+/// If the shapes do not fit, `b` was packed for another level, the CPU lacks `level`, or the operands' scales do not
+/// fit ([`tiles_fit`](super::tiles_fit)).
 pub fn matmul(level: Level, a: &Operand<'_>, b: Right<'_>, c: &mut [f32]) -> Result<(), ThreadsError> {
     one(level, a, Side::new(b), c, &AtomicBool::new(false))
 }
@@ -113,6 +117,13 @@ pub(super) fn one(
     }
 }
 
+/// Multiplies sums, which are not of tiles, by the scales at their ends.
+pub(super) fn finish(level: Level, a: &Operand<'_>, b: Side<'_>, c: &mut [f32], stop: &AtomicBool) {
+    if !c.is_empty() && a.shape().1 > 0 {
+        Run { level, threads: 1, stop }.finish(a, b, c, false);
+    }
+}
+
 /// How products run.
 #[derive(Clone, Copy)]
 struct Run<'a> {
@@ -128,7 +139,6 @@ impl Run<'_> {
     }
 
     fn product(self, a: &Operand<'_>, b: Side<'_>, c: &mut [f32]) {
-        let Self { level, threads, .. } = self;
         let ((m, k), (depth, n)) = (a.shape(), b.shape());
         assert_eq!(k, depth, "the inner dimensions differ");
         assert_eq!(c.len(), m * n, "the result has another size");
@@ -138,6 +148,73 @@ impl Run<'_> {
         if m == 0 || n == 0 || k == 0 || self.stopped() {
             return;
         }
+        let tiles = Tiles::new(a, &b);
+        match (&tiles, b) {
+            (Some(tiles), Side::Operand(b)) if m == 1 || n == 1 || tiles.length > DEPTH => {
+                self.tile_by_tile(tiles, a, &b, c);
+            }
+            (_, b) => self.chains(a, b, c),
+        }
+        self.finish(a, b, c, tiles.is_some());
+    }
+
+    /// Multiplies sums by the scales at their ends.
+    fn finish(self, a: &Operand<'_>, b: Side<'_>, c: &mut [f32], tiled: bool) {
+        let right = match b {
+            Side::Operand(b) => end_scales(&b.transposed(), tiled),
+            Side::Packed(packed, ..) => packed.end_scales().map(<[f32]>::to_vec),
+        };
+        let left = end_scales(a, tiled);
+        if (left.is_some() || right.is_some()) && !self.stopped() {
+            let ones = |n| vec![1.0; n];
+            let (m, n) = (a.shape().0, b.shape().1);
+            self.scale(c, None, &left.unwrap_or_else(|| ones(m)), &right.unwrap_or_else(|| ones(n)));
+        }
+    }
+
+    /// Where a tile of `k` does not fit a block, or vectors are multiplied: each tile's sums are a product of its own.
+    fn tile_by_tile(self, tiles: &Tiles<'_>, a: &Operand<'_>, b: &Operand<'_>, c: &mut [f32]) {
+        let ((m, k), n) = (a.shape(), b.shape().1);
+        let (a, b) = (a.elements().transposed(), b.elements().transposed());
+        c.fill(0.0);
+        let most = (PART / n).max(192);
+        let mut part = vec![0.0; most.min(m) * n];
+        let (mut left, mut right) = (vec![0.0; most.min(m)], vec![0.0; n]);
+        for (rows, c) in spans(m, most).zip(c.chunks_mut(most * n)) {
+            let (part, left) = (&mut part[..c.len()], &mut left[..rows.len()]);
+            let a = a.columns(rows.clone()).transposed();
+            for terms in spans(k, tiles.length) {
+                scales_down(tiles.left.as_ref(), rows.start, terms.start, left);
+                scales_down(tiles.right.as_ref(), 0, terms.start, &mut right);
+                let b = Side::Operand(b.columns(terms.clone()).transposed());
+                self.chains(&a.columns(terms), b, part);
+                if self.stopped() {
+                    return;
+                }
+                self.scale(c, Some(part), left, &right);
+            }
+        }
+    }
+
+    /// See [`Scale`].
+    fn scale(self, c: &mut [f32], part: Option<&[f32]>, left: &[f32], right: &[f32]) {
+        let n = right.len();
+        let rows = left.len().div_ceil(self.threads);
+        let scale = |(i, c): (usize, &mut [f32])| {
+            let part = part.map(|part| &part[i * rows * n..][..c.len()]);
+            self.level.run(Scale { left: &left[i * rows..][..c.len() / n], part, c, right });
+        };
+        if self.threads == 1 || c.len() < PARALLEL_WORK / 64 {
+            c.chunks_mut(rows * n).enumerate().for_each(scale);
+        } else {
+            c.par_chunks_mut(rows * n).enumerate().for_each(scale);
+        }
+    }
+
+    /// The sums, but for the scales at their ends.
+    fn chains(self, a: &Operand<'_>, b: Side<'_>, c: &mut [f32]) {
+        let Self { level, threads, .. } = self;
+        let (m, n) = (a.shape().0, b.shape().1);
         let (mr, nr) = level.run(Shape);
         match b {
             Side::Operand(b) if m == 1 => vector::product(level, a, &b.transposed(), c, threads),
@@ -149,7 +226,7 @@ impl Run<'_> {
                 for rows in spans(m, m.div_ceil(shares)) {
                     turned.resize(n * rows.len(), 0.0);
                     let right = Side::Operand(a.transposed().columns(rows.clone()));
-                    self.product(&b.transposed(), right, &mut turned);
+                    self.chains(&b.transposed(), right, &mut turned);
                     let c = &mut c[rows.start * n..rows.end * n];
                     for (i, row) in c.chunks_exact_mut(n).enumerate() {
                         for (x, turned) in row.iter_mut().zip(turned.chunks_exact(rows.len())) {
@@ -184,11 +261,12 @@ impl Run<'_> {
         let shares = m.div_ceil(ROWS).next_multiple_of(threads.min(m.div_ceil(mr)));
         let rows = m.div_ceil(shares).next_multiple_of(mr);
         let shares = m.div_ceil(rows);
+        let tiles = Tiles::new(a, &b);
         let multiply = |block: &Block<'_>, c: &mut [f32], smallest: &mut [Smallest]| {
             let multiply = |(i, (c, smallest)): (usize, (&mut [f32], &mut Smallest))| {
                 let rows = i * rows..m.min((i + 1) * rows);
                 if !self.stopped() {
-                    level.run(RowBlock { a, rows, b: block.clone(), c, n, k, smallest });
+                    level.run(RowBlock { a, rows, b: block.clone(), c, n, k, tiles, smallest });
                 }
             };
             if threads == 1 {
@@ -208,20 +286,31 @@ impl Run<'_> {
                 }
             }
             Side::Operand(b) => {
-                let pairs = fits_bfloat16(a.format) && fits_bfloat16(b.format) && pairs::pay(level);
+                let tile = tiles.map(|tiles| tiles.length);
+                let even = tile.is_none_or(|tile| tile.is_multiple_of(2));
+                let pairs = even && a.may_be_bfloat16() && b.may_be_bfloat16() && pairs::pay(level);
                 let unit = if pairs { Unit::Pair } else { Unit::Float };
                 let b = b.transposed();
-                let mut scratch = Scratch::new(Packed::Block, block_len(n, k, nr, unit));
+                // Pairs may turn out not to hold what is scaled.
+                let largest = if b.inner_scales().is_some() { Unit::Float } else { unit };
+                let mut scratch = Scratch::new(Packed::Block, block_len(n, k, nr, largest));
                 for columns in spans(n, COLUMNS) {
                     let mut seen = Smallest::NONE;
                     let mut smallest = vec![Smallest::NONE; shares];
-                    for depth in spans(k, DEPTH * unit.elements()) {
+                    let mut start = 0;
+                    while start < k {
                         if self.stopped() {
                             return;
                         }
+                        let unit = if seen == Smallest::LOST { Unit::Float } else { unit };
+                        let depth = start..k.min(start + whole(DEPTH * unit.elements(), tile));
                         let memory = scratch.units();
-                        let place = (&columns, &depth);
-                        seen = seen.and(pack_block(level, &b, unit, place, nr, memory, threads));
+                        let packed = pack_block(level, &b, unit, (&columns, &depth), nr, memory, threads);
+                        seen = seen.and(packed);
+                        if packed == Smallest::LOST {
+                            continue;
+                        }
+                        start = depth.end;
                         let block =
                             Block { units: memory, unit, columns: columns.clone(), depth, smallest: seen };
                         multiply(&block, c, &mut smallest);

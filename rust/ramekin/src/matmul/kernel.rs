@@ -22,11 +22,14 @@ pub(super) struct Corner<'a> {
 
 /// What happens to the chains of a tile at its ends.
 #[derive(Clone, Copy)]
-pub(super) struct Ends {
-    /// The chains start at +0 instead of at what the product holds.
+pub(super) struct Ends<'a> {
+    /// The sums start at +0 instead of at what the product holds.
     pub first: bool,
     /// They end here: NaN becomes the canonical one.
     pub last: bool,
+    /// The scales of rows and columns, by whose products chains that start and end here are added to the sums. If not
+    /// given, the chains are the sums.
+    pub scales: Option<(&'a [f32], &'a [f32])>,
 }
 
 /// Continues the chains of one tile by `units` of depth.
@@ -39,13 +42,14 @@ pub(super) fn tile<S: Simd>(
     (a, b): (&[u32], &[u32]),
     units: usize,
     corner: Corner<'_>,
-    ends: Ends,
+    ends: Ends<'_>,
 ) {
     let (mr, nr) = tile_shape::<S>();
     let Corner { rows, columns, stride, .. } = corner;
     assert!((1..=mr).contains(&rows) && (1..=nr).contains(&columns) && units <= ROW);
     assert!(a.len() >= (rows - 1) * ROW + units && b.len() >= units * nr, "panels end early");
     assert!(corner.c.len() >= (rows - 1) * stride + columns, "the tile leaves the product");
+    assert!(ends.scales.is_none_or(|(a, b)| a.len() >= rows && b.len() >= nr), "scales end early");
     // Register arrays need constant lengths: a kernel for each number of rows, none for more than a tile has.
     macro_rules! with_rows {
         ($($n:literal)*) => {
@@ -73,7 +77,7 @@ pub(super) fn tile<S: Simd>(
 /// # Safety
 ///
 /// `a` must have `MR` rows of `units`, `b` as many lines of a panel's width, and `corner` must be `MR` rows of more
-/// than `NV - 1` vectors and at most `NV`, within its `c`.
+/// than `NV - 1` vectors and at most `NV`, within its `c`; the scales of rows and columns must be as many.
 #[inline(always)]
 unsafe fn chains<S: Simd, const MR: usize, const NV: usize, const PAIRS: bool>(
     simd: S,
@@ -81,7 +85,7 @@ unsafe fn chains<S: Simd, const MR: usize, const NV: usize, const PAIRS: bool>(
     b: &[u32],
     units: usize,
     corner: Corner<'_>,
-    ends: Ends,
+    ends: Ends<'_>,
 ) {
     let Corner { c, stride, columns, .. } = corner;
     let whole = columns == NV * S::LANES;
@@ -91,7 +95,7 @@ unsafe fn chains<S: Simd, const MR: usize, const NV: usize, const PAIRS: bool>(
     let mut tile = [[simd.splat(0.0); NV]; MR];
     // SAFETY: the caller vouches for all that is read and written.
     unsafe {
-        if !ends.first {
+        if !ends.first && ends.scales.is_none() {
             for (i, row) in tile.iter_mut().enumerate() {
                 for (j, chain) in row.iter_mut().enumerate() {
                     let at = c.add(i * stride + j * S::LANES);
@@ -99,7 +103,24 @@ unsafe fn chains<S: Simd, const MR: usize, const NV: usize, const PAIRS: bool>(
                 }
             }
         }
-        let tile = terms::<S, MR, NV, PAIRS>(simd, a.as_ptr().cast(), b.as_ptr().cast(), units, tile);
+        let mut tile = terms::<S, MR, NV, PAIRS>(simd, a.as_ptr().cast(), b.as_ptr().cast(), units, tile);
+        if let Some((left, right)) = ends.scales {
+            for (i, row) in tile.iter_mut().enumerate() {
+                let left = simd.splat(left[i]);
+                for (j, chain) in row.iter_mut().enumerate() {
+                    let at = c.add(i * stride + j * S::LANES);
+                    let total = if ends.first {
+                        simd.splat(0.0)
+                    } else if whole || j + 1 < NV {
+                        simd.load(at)
+                    } else {
+                        simd.load_first(at, tail)
+                    };
+                    let scale = simd.mul(left, simd.load(right.as_ptr().add(j * S::LANES)));
+                    *chain = simd.fma(*chain, scale, total);
+                }
+            }
+        }
         for (i, row) in tile.iter().enumerate() {
             for (j, &chain) in row.iter().enumerate() {
                 let at = c.add(i * stride + j * S::LANES);

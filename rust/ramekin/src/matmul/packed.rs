@@ -1,19 +1,21 @@
 //! A matrix packed once, to be multiplied by many times.
 
+use std::fmt;
 use std::ops::Range;
 
 use super::block::Block;
 use super::driver::{COLUMNS, Shape, pack_block, spans};
 use super::operand::Operand;
+use super::outer::end_scales;
 use super::pairs;
-use super::panel::{DEPTH, Smallest, Unit, fits_bfloat16, panel_len};
+use super::panel::{DEPTH, Smallest, Unit, panel_len};
 use crate::isa::Level;
 use crate::parallel::{self, ThreadsError};
 
 /// The right-hand side of products, decoded and laid out as the kernels of one level read it.
 ///
 /// An element takes 4 bytes, or 2 where the CPU multiplies pairs of bfloat16 faster and the format's numbers are
-/// bfloat16's; columns are padded to the width of a panel, rows to a multiple of 16 of those units in each block.
+/// bfloat16's (of scaled ones all must be, not only most); columns are padded to the width of a panel, rows to a multiple of 16 of those units in each block.
 #[derive(Debug)]
 pub struct PackedMatrix {
     level: Level,
@@ -21,6 +23,37 @@ pub struct PackedMatrix {
     unit: Unit,
     units: Vec<u32>,
     parts: Vec<Part>,
+    /// What the products of each column are multiplied by at the end.
+    scales: Option<Vec<f32>>,
+}
+
+/// Why a matrix was not packed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PackMatrixError {
+    /// It has several float32 scales along `k`.
+    Tiles,
+    /// The thread pool's setting is wrong.
+    Threads(ThreadsError),
+}
+
+impl fmt::Display for PackMatrixError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tiles => f.write_str(
+                "float32 scales that change along k start sums anew, which packed matrices do not; accepted: the \
+                 matrix itself, in matmul",
+            ),
+            Self::Threads(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PackMatrixError {}
+
+impl From<ThreadsError> for PackMatrixError {
+    fn from(error: ThreadsError) -> Self {
+        Self::Threads(error)
+    }
 }
 
 /// A packed block: its place, and the smallest element of its columns down to its end.
@@ -37,15 +70,27 @@ impl PackedMatrix {
     ///
     /// # Errors
     ///
-    /// If the thread pool's setting is wrong.
+    /// If it has several float32 scales along `k`, or the thread pool's setting is wrong.
     ///
     /// # Panics
     ///
     /// If the CPU lacks `level`.
-    pub fn new(level: Level, b: &Operand<'_>) -> Result<Self, ThreadsError> {
+    pub fn new(level: Level, b: &Operand<'_>) -> Result<Self, PackMatrixError> {
+        if b.transposed().tile().is_some() {
+            return Err(PackMatrixError::Tiles);
+        }
+        let unit = if b.may_be_bfloat16() && pairs::pay(level) { Unit::Pair } else { Unit::Float };
+        let packed = Self::of(level, b, unit)?;
+        if packed.parts.iter().any(|part| part.smallest == Smallest::LOST) {
+            return Ok(Self::of(level, b, Unit::Float)?);
+        }
+        Ok(packed)
+    }
+
+    /// Of units that may turn out not to hold the elements.
+    fn of(level: Level, b: &Operand<'_>, unit: Unit) -> Result<Self, ThreadsError> {
         let (k, n) = b.shape();
         let (_, nr) = level.run(Shape);
-        let unit = if fits_bfloat16(b.format) && pairs::pay(level) { Unit::Pair } else { Unit::Float };
         let transposed = b.transposed();
         let mut parts = Vec::new();
         let mut end = 0;
@@ -74,7 +119,13 @@ impl PackedMatrix {
         } else {
             parallel::install(pack)?
         }
-        Ok(Self { level, shape: (k, n), unit, units, parts })
+        let scales = end_scales(&transposed, false);
+        Ok(Self { level, shape: (k, n), unit, units, parts, scales })
+    }
+
+    /// What the products of each column are multiplied by at the end; None if by nothing.
+    pub(super) fn end_scales(&self) -> Option<&[f32]> {
+        self.scales.as_deref()
     }
 
     /// Rows and columns.
@@ -93,6 +144,7 @@ impl PackedMatrix {
     #[must_use]
     pub fn size(&self) -> usize {
         self.units.len() * size_of::<u32>()
+            + self.scales.as_ref().map_or(0, |scales| size_of_val(&scales[..]))
     }
 
     /// The blocks of each span of some columns, by ascending depth. The columns start at a panel, `width` columns

@@ -31,7 +31,7 @@ impl Kernel for HasPairs {
 pub(super) fn pay(level: Level) -> bool {
     static PAY: OnceLock<bool> = OnceLock::new();
     #[cfg(test)]
-    if tests::FORCED.load(std::sync::atomic::Ordering::Relaxed) {
+    if tests::FORCING.load(std::sync::atomic::Ordering::Relaxed) > 0 {
         return agree(level);
     }
     agree(level)
@@ -102,14 +102,32 @@ impl Kernel for Try {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::convert::decode;
     use crate::format::BFLOAT16;
-    use crate::matmul::{Codes, Operand, PackedMatrix, Right, matmul};
+    use crate::format::{FLOAT32, FloatFormat};
+    use crate::matmul::{Codes, Operand, PackedMatrix, Right, Scales, matmul};
     use crate::reference;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Takes pairs for worth it, so that this test multiplies by them on every CPU that has them. Others that run
+    /// How many tests take pairs for worth it.
+    pub(super) static FORCING: AtomicUsize = AtomicUsize::new(0);
+
+    /// Takes pairs for worth it, so that a test multiplies by them on every CPU that has them. Others that run
     /// meanwhile do too: the bits are the same.
-    pub(super) static FORCED: AtomicBool = AtomicBool::new(false);
+    struct Forced;
+
+    impl Forced {
+        fn new() -> Self {
+            FORCING.fetch_add(1, Ordering::Relaxed);
+            Self
+        }
+    }
+
+    impl Drop for Forced {
+        fn drop(&mut self) {
+            FORCING.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 
     /// Magnitudes from 2^low to 2^(low + 31) with eight significant bits, and now and then a special value.
     fn numbers(n: usize, low: u32, specials: bool, state: &mut u64) -> Vec<u16> {
@@ -130,7 +148,7 @@ mod tests {
 
     #[test]
     fn pairs_are_the_chain_or_are_not_taken() {
-        FORCED.store(true, Ordering::Relaxed);
+        let _forced = Forced::new();
         let mut state = 7;
         // Exponent fields: far from underflow, at its edge (where the instruction alone would flush), subnormal.
         for (low_a, low_b) in [(110, 120), (64, 64), (56, 60), (40, 55), (0, 100), (0, 0)] {
@@ -159,11 +177,111 @@ mod tests {
                 }
             }
         }
-        FORCED.store(false, Ordering::Relaxed);
     }
 
     fn matrix(codes: &[u16], shape: (usize, usize)) -> Operand<'_> {
         Operand::row_major(Codes::U16(codes), &BFLOAT16, shape).unwrap()
+    }
+
+    /// Scaled elements that pairs hold, hold in some blocks, or do not hold, against their chains.
+    #[test]
+    fn scaled_pairs_are_the_chain_or_are_not_taken() {
+        let _forced = Forced::new();
+        let (e4m3, e8m0) =
+            (FloatFormat::named("float8_e4m3fn").unwrap(), FloatFormat::named("float8_e8m0fnu").unwrap());
+        let (m, k, n) = (14usize, 2200usize, 35usize);
+        let blocks = k.div_ceil(32);
+        let mut state = 11;
+        let mut codes =
+            |n| -> Vec<u8> { numbers(n, 100, false, &mut state).iter().map(|x| *x as u8 & 0xbe).collect() };
+        let (a, b) = (codes(m * k), codes(k * n));
+        let values = |codes: &[u8]| {
+            let mut values = vec![0.0; codes.len()];
+            decode(Level::Portable, e4m3, codes, &mut values);
+            values
+        };
+        let (va, vb): (Vec<f64>, Vec<f64>) = (values(&a), values(&b));
+        // Of block `i` along k: far from underflow, at its edge, subnormal bfloat16, and none of bfloat16's, there
+        // first, last, or everywhere.
+        type Scale = fn(usize) -> u8;
+        let scales: [Scale; 7] = [
+            |_| 127,
+            |_| 64,
+            |i| if i == 40 { 4 } else { 127 },
+            |_| 0,
+            |i| if i == 0 { 0 } else { 120 },
+            |i| if i == 68 { 0 } else { 120 },
+            |i| (i as u8) % 3,
+        ];
+        for (of_a, of_b) in scales.iter().flat_map(|a| scales.iter().map(move |b| (a, b))) {
+            let scaled =
+                |value: f64, p: usize, of: &Scale| (value * 2f64.powi(i32::from(of(p / 32)) - 127)) as f32;
+            let chains: Vec<u32> = (0..m * n)
+                .map(|at| {
+                    let (i, j) = (at / n, at % n);
+                    let term = |c: f32, p: usize| {
+                        let (x, y) = (scaled(va[i * k + p], p, of_a), scaled(vb[p * n + j], p, of_b));
+                        x.mul_add(y, c)
+                    };
+                    (0..k).fold(0.0, term).to_bits()
+                })
+                .collect();
+            let scales_a: Vec<u8> = (0..m * blocks).map(|i| of_a(i % blocks)).collect();
+            let scales_b: Vec<u8> = (0..blocks * n).map(|i| of_b(i / n)).collect();
+            let scaled = |codes, shape, scales, block, stride| {
+                let scales = Scales::new(Codes::U8(scales), e8m0, block, (stride, 1), 0).unwrap();
+                Operand::row_major(Codes::U8(codes), e4m3, shape).unwrap().scaled(scales).unwrap()
+            };
+            let x = scaled(&a, (m, k), &scales_a, (1, 32), blocks as isize);
+            let y = scaled(&b, (k, n), &scales_b, (32, 1), n as isize);
+            assert_chains(&x, &y, &chains);
+        }
+    }
+
+    /// Tiles of k that hold whole pairs, and ones that do not.
+    #[test]
+    fn tiles_of_pairs_are_chains_of_their_own() {
+        let _forced = Forced::new();
+        let (m, k, n) = (14usize, 1300usize, 35usize);
+        let mut state = 12;
+        let (a, b) = (numbers(m * k, 110, false, &mut state), numbers(k * n, 60, false, &mut state));
+        let value = |code: u16| f32::from_bits(u32::from(code) << 16);
+        for tile in [2, 7, 128, 300, 511, 512, 600] {
+            let tiles = k.div_ceil(tile);
+            let scales_a: Vec<f32> = (0..m * tiles).map(|i| 1.0 + i as f32 / 64.0).collect();
+            let scales_b: Vec<f32> = (0..tiles * n).map(|i| 1.0 / (1.0 + i as f32)).collect();
+            let mut chains = vec![0; m * n];
+            for (at, chain) in chains.iter_mut().enumerate() {
+                let (i, j) = (at / n, at % n);
+                let mut c = 0.0f32;
+                for t in 0..tiles {
+                    let terms = t * tile..k.min((t + 1) * tile);
+                    let term = |c: f32, p: usize| value(a[i * k + p]).mul_add(value(b[p * n + j]), c);
+                    c = terms.fold(0.0, term).mul_add(scales_a[i * tiles + t] * scales_b[t * n + j], c);
+                }
+                *chain = c.to_bits();
+            }
+            let scales = |values, block, stride| {
+                Scales::new(Codes::F32(values), &FLOAT32, block, (stride, 1), 0).unwrap()
+            };
+            let x = matrix(&a, (m, k)).scaled(scales(&scales_a, (1, tile), tiles as isize)).unwrap();
+            let y = matrix(&b, (k, n)).scaled(scales(&scales_b, (tile, 1), n as isize)).unwrap();
+            assert_chains(&x, &y, &chains);
+        }
+    }
+
+    fn assert_chains(x: &Operand<'_>, y: &Operand<'_>, chains: &[u32]) {
+        for level in Level::available() {
+            let packed = PackedMatrix::new(level, y);
+            for right in
+                [Some(Right::Operand(y)), packed.as_ref().ok().map(Right::Packed)].into_iter().flatten()
+            {
+                let mut c = vec![f32::NAN; chains.len()];
+                matmul(level, x, right, &mut c).unwrap();
+                let same = c.iter().map(|x| x.to_bits()).eq(chains.iter().copied());
+                assert!(same, "{level}");
+            }
+        }
     }
 
     #[test]

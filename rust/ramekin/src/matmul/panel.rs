@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::operand::Operand;
-use super::tile::{LINES, Place, RUN, Reader, Tile};
+use super::tile::{Area, LINES, RUN, Reader, Tile};
 use crate::format::{FLOAT32, FloatFormat};
 use crate::simd::Simd;
 
@@ -72,6 +72,9 @@ impl Smallest {
     /// Of no elements.
     pub const NONE: Self = Self(u32::MAX);
 
+    /// Of elements among which some are none of bfloat16's.
+    pub const LOST: Self = Self(0);
+
     /// Of codes of bfloat16, each less one and without its sign.
     #[inline(always)]
     fn of(least: [u16; RUN]) -> Self {
@@ -111,7 +114,8 @@ pub(super) fn fits_bfloat16(format: &FloatFormat) -> bool {
     }
 }
 
-/// Packs `outer` by `depth` of `operand`, whose rows are the outer dimension. Pairs tell their smallest element.
+/// Packs `outer` by `depth` of `operand`, whose rows are the outer dimension. Pairs tell their smallest element; where
+/// that is [`Smallest::LOST`], the block must be packed as float32.
 #[inline(always)]
 pub(super) fn pack<S: Simd>(
     simd: S,
@@ -127,22 +131,28 @@ pub(super) fn pack<S: Simd>(
     };
     assert!(packed.len() >= needed && units <= DEPTH, "no room for the block");
     let reader = Reader::new(operand);
-    let (by_outer, by_depth) = operand.strides;
     // Lines run where neighbours are, and tile follows tile along the lines: as many streams as a tile has lines.
-    let along_depth = by_depth == 1 || (by_outer != 1 && by_depth.unsigned_abs() <= by_outer.unsigned_abs());
-    let (line_stride, run_stride) = if along_depth { (by_outer, by_depth) } else { (by_depth, by_outer) };
+    let along_depth = operand.runs_across();
     let (across, along) = if along_depth { (&outer, &depth) } else { (&depth, &outer) };
     let mut least = [u16::MAX; RUN];
+    let mut lost = 0;
     let (mut tile, mut halves) = (Tile::new(), Tile::new());
     for line in across.clone().step_by(LINES) {
         let lines = LINES.min(across.end - line);
         for first in along.clone().step_by(RUN) {
             let run = RUN.min(along.end - first);
             let (o, d) = if along_depth { (line, first) } else { (first, line) };
-            let start = operand.at(o, d);
-            let place = Place { start, line_stride, run_stride, lines, run };
+            let area = Area { first: (o, d), across: along_depth, lines, run };
+            let scaled = reader.scales();
+            if scaled || unit == Unit::Float {
+                reader.read(simd, area, &mut tile);
+            }
             let (lines, run) = if unit == Unit::Pair {
-                reader.read(simd, place, &mut halves);
+                if scaled {
+                    lost |= narrow(&tile, &mut halves, lines);
+                } else {
+                    reader.read_unscaled(simd, area, &mut halves);
+                }
                 least = smaller(&halves, lines, least);
                 if along_depth {
                     pair_runs(&halves, &mut tile, lines, run)
@@ -150,7 +160,6 @@ pub(super) fn pack<S: Simd>(
                     pair_lines(&mut halves, &mut tile, lines, run)
                 }
             } else {
-                reader.read(simd, place, &mut tile);
                 (lines, run)
             };
             let unit = (d - depth.start) / unit.elements();
@@ -158,7 +167,20 @@ pub(super) fn pack<S: Simd>(
             target.place(simd, &tile, along_depth, lines, run);
         }
     }
-    Smallest::of(least)
+    if lost == 0 { Smallest::of(least) } else { Smallest::LOST }
+}
+
+/// The upper halves of the elements; not zero if the lower ones hold anything.
+#[inline(always)]
+fn narrow(tile: &Tile<f32>, halves: &mut Tile<u16>, lines: usize) -> u32 {
+    let mut lost = 0;
+    for (halves, line) in halves.0.iter_mut().zip(&tile.0).take(lines) {
+        for (half, x) in halves.iter_mut().zip(line) {
+            lost |= x.to_bits() & 0xffff;
+            *half = (x.to_bits() >> 16) as u16;
+        }
+    }
+    lost
 }
 
 /// The smaller ones of those known and a tile's codes, each less one and without its sign.

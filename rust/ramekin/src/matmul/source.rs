@@ -1,6 +1,6 @@
 //! How the codes of a format come to registers as float32, without a stop in memory.
 
-use super::tile::ByHalf;
+use super::by_half::ByHalf;
 use crate::convert::named_byte_table;
 use crate::format::{BFLOAT16, FLOAT16, FLOAT32, FloatFormat};
 use crate::simd::{ByteTable, CODES, Places, Simd, Widening};

@@ -1,9 +1,14 @@
 //! Tiles of an operand: read from wherever they lie and decoded to float32 or bfloat16.
 
+use super::bits::unpack;
+use super::by_half::{ByHalf, Widened};
 use super::operand::{Codes, Operand};
+use super::scales::Scale;
 use crate::convert::{Code, DecodePlan, decode_slice};
-use crate::format::{BFLOAT16, FLOAT16, FloatFormat, Zero};
-use crate::simd::{Simd, Widening, prefetch};
+use crate::float::Float;
+use crate::format::{BFLOAT16, FLOAT16, FloatFormat};
+use crate::isa::Kernel;
+use crate::simd::{Simd, prefetch};
 
 /// Lines of a tile.
 pub(super) const LINES: usize = 32;
@@ -58,6 +63,19 @@ impl Decoded for u16 {
     fn from_bfloat16(code: u16) -> Self {
         code
     }
+}
+
+/// The elements of an operand that make a tile.
+#[derive(Clone, Copy)]
+pub(super) struct Area {
+    /// Row and column of the first.
+    pub first: (usize, usize),
+    /// Whether lines are parts of rows, not of columns.
+    pub across: bool,
+    /// At most [`LINES`].
+    pub lines: usize,
+    /// At most [`RUN`].
+    pub run: usize,
 }
 
 /// Where the elements of a tile lie.
@@ -117,33 +135,88 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether elements are more than their codes' values.
     #[inline(always)]
-    pub fn read<S: Simd, T: Decoded>(&self, simd: S, place: Place, tile: &mut Tile<T>) {
-        match self.operand.codes {
-            Codes::U8(codes) => {
-                if S::HAS_FLOAT16
-                    && let Some(by_half) = self.by_half
-                {
-                    let mut decoder = Widened { simd, by_half, special: false };
-                    each_line(codes, place, tile, &mut decoder);
-                    if !decoder.special {
-                        return;
-                    }
-                }
-                self.read_codes(codes, place, tile);
-            }
-            Codes::U16(codes) if S::HAS_FLOAT16 && self.is_float16 => {
-                each_line(codes, place, tile, &mut Halves(simd));
-            }
-            Codes::U16(codes) if self.is_bfloat16 => bfloat16_lines(codes, place, tile),
-            Codes::U16(codes) => self.read_codes(codes, place, tile),
-            Codes::F32(values) => each_line(values, place, tile, &mut Copies),
+    pub fn scales(&self) -> bool {
+        self.operand.inner_scales().is_some()
+    }
+
+    /// The elements.
+    #[inline(always)]
+    pub fn read<S: Simd>(&self, simd: S, area: Area, tile: &mut Tile<f32>) {
+        self.read_unscaled(simd, area, tile);
+        if let Some(scales) = self.operand.inner_scales() {
+            simd.call(Scale { scales, area, tile });
         }
+    }
+
+    /// The values of the codes.
+    #[inline(always)]
+    pub fn read_unscaled<S: Simd, T: Decoded>(&self, simd: S, area: Area, tile: &mut Tile<T>) {
+        simd.call(Read { reader: self, area, tile });
+    }
+
+    #[inline(always)]
+    fn read_bytes<S: Simd, T: Decoded>(&self, simd: S, codes: &[u8], place: Place, tile: &mut Tile<T>) {
+        if self.operand.integers {
+            return each_line(codes, place, tile, &mut Integers::new(self.operand.format));
+        }
+        if S::HAS_FLOAT16
+            && let Some(by_half) = self.by_half
+        {
+            let mut decoder = Widened { simd, by_half, special: false };
+            each_line(codes, place, tile, &mut decoder);
+            if !decoder.special {
+                return;
+            }
+        }
+        self.read_codes(codes, place, tile);
     }
 
     #[inline(always)]
     fn read_codes<C: Code, T: Decoded>(&self, codes: &[C], place: Place, tile: &mut Tile<T>) {
         each_line(codes, place, tile, &mut ByPlan { format: self.operand.format, plan: &self.plan });
+    }
+}
+
+/// Reads the values of a tile's codes.
+struct Read<'a, T> {
+    reader: &'a Reader<'a>,
+    area: Area,
+    tile: &'a mut Tile<T>,
+}
+
+impl<T: Decoded> Kernel for Read<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { reader, area, tile } = self;
+        let Reader { operand, is_float16, is_bfloat16, .. } = *reader;
+        let (down, across) = operand.strides;
+        let (line_stride, run_stride) = if area.across { (down, across) } else { (across, down) };
+        let Area { lines, run, first, .. } = area;
+        let place = Place { start: operand.at(first.0, first.1), line_stride, run_stride, lines, run };
+        // Unpacked, packed codes are bytes too.
+        let mut unpacked = [[0; RUN]; LINES];
+        let (codes, place) = match operand.codes {
+            Codes::Packed(bytes) => {
+                unpack(simd, bytes, operand.format.bits(), place, &mut unpacked);
+                let place = Place { start: 0, line_stride: RUN as isize, run_stride: 1, lines, run };
+                (Codes::U8(unpacked.as_flattened()), place)
+            }
+            codes => (codes, place),
+        };
+        match codes {
+            Codes::U8(codes) => reader.read_bytes(simd, codes, place, tile),
+            Codes::U16(codes) if S::HAS_FLOAT16 && is_float16 => {
+                each_line(codes, place, tile, &mut Halves(simd));
+            }
+            Codes::U16(codes) if is_bfloat16 => bfloat16_lines(codes, place, tile),
+            Codes::U16(codes) => reader.read_codes(codes, place, tile),
+            Codes::F32(values) => each_line(values, place, tile, &mut Copies),
+            Codes::Packed(_) => unreachable!("unpacked above"),
+        }
     }
 }
 
@@ -158,6 +231,32 @@ impl DecodeLine<f32> for Copies {
     #[inline(always)]
     fn decode(&mut self, values: &[f32], out: &mut [f32]) {
         out.copy_from_slice(values);
+    }
+}
+
+/// Integers in two's complement, of at most 8 bits.
+struct Integers {
+    /// What takes the sign to the top of a byte.
+    left: u32,
+    /// What the lowest bit of a byte then counts.
+    unit: f32,
+}
+
+impl Integers {
+    #[inline(always)]
+    fn new(format: &FloatFormat) -> Self {
+        let left = 8 - format.bits();
+        let unit = format.min_exponent() - format.mantissa_bits as i32 - left as i32;
+        Self { left, unit: f32::power_of_two_or_subnormal(unit) }
+    }
+}
+
+impl DecodeLine<u8> for Integers {
+    #[inline(always)]
+    fn decode(&mut self, codes: &[u8], out: &mut [f32]) {
+        for (out, code) in out.iter_mut().zip(codes) {
+            *out = f32::from((code << self.left) as i8) * self.unit;
+        }
     }
 }
 
@@ -232,116 +331,5 @@ fn bfloat16_lines<T: Decoded>(from: &[u16], place: Place, tile: &mut Tile<T>) {
             }
             line[place.run..].fill(T::default());
         }
-    }
-}
-
-/// Decoding by the CPU's own instruction for float16, for formats of up to 8 bits whose finite codes, widened, are
-/// float16 codes of their values but for a power of two: subnormals too, since both count units below the smallest
-/// normal number.
-#[derive(Clone, Copy)]
-pub(crate) struct ByHalf {
-    pub widening: Widening,
-    /// What a code's value is in units of the float16's.
-    pub scale: f32,
-    /// A code is not to be had so, being infinity or NaN, where `(code ^ flip) & mask` exceeds `limit`.
-    flip: u8,
-    mask: u8,
-    limit: u8,
-}
-
-impl ByHalf {
-    /// None for formats of which that is not true.
-    #[inline(always)]
-    pub fn new(format: &FloatFormat) -> Option<Self> {
-        let top_field = format.max_code() >> format.mantissa_bits;
-        let fits = format.bits() <= 8
-            && format.signed
-            && format.zero != Zero::None
-            && top_field < 31
-            && format.exponent_bits <= 5
-            && (-100..=100).contains(&format.bias);
-        if !fits {
-            return None;
-        }
-        let (magnitudes, sign) = (format.magnitude_mask() as u8, format.sign_bit() as u8);
-        let left = 16 - format.bits();
-        let right = 5 - format.exponent_bits;
-        let (flip, mask, limit) = match format.zero {
-            // The one special code is the sign alone, which the flip makes all ones.
-            Zero::Unsigned => (magnitudes, magnitudes | sign, (magnitudes | sign) - 1),
-            _ => (0, magnitudes, format.max_code() as u8),
-        };
-        Some(Self {
-            widening: Widening { left, right, mask: 0x8000 | (u16::from(magnitudes) << (left - right)) },
-            scale: f32::from_bits(((127 + 15 - format.bias) as u32) << 23),
-            flip,
-            mask,
-            limit,
-        })
-    }
-
-    /// Whether the scale can go to the other factor of every product: `x` stays finite, and exact.
-    #[inline(always)]
-    pub fn moves(&self, x: &[f32]) -> bool {
-        self.scale >= 1.0 && x.iter().all(|x| x.abs() <= f32::MAX / self.scale)
-    }
-
-    /// Whether any of the codes is special.
-    #[inline(always)]
-    pub fn any_special(&self, codes: &[u8]) -> bool {
-        let mut most = 0;
-        for code in codes {
-            most = most.max((code ^ self.flip) & self.mask);
-        }
-        most > self.limit
-    }
-}
-
-/// Codes that [`ByHalf`] suits.
-struct Widened<S> {
-    simd: S,
-    by_half: ByHalf,
-    /// Whether a special code was met.
-    special: bool,
-}
-
-impl<S: Simd> DecodeLine<u8> for Widened<S> {
-    #[inline(always)]
-    fn decode(&mut self, codes: &[u8], out: &mut [f32]) {
-        self.special |= self.by_half.any_special(codes);
-        let step = 2 * S::LANES;
-        let scale = self.simd.splat(self.by_half.scale);
-        let whole = codes.len() / step * step;
-        // SAFETY: `step` elements from i on exist in both; the rest goes through arrays of the most that it can be.
-        unsafe {
-            for i in (0..whole).step_by(step) {
-                let [low, high] = self.simd.widened_values(codes.as_ptr().add(i), self.by_half.widening);
-                self.simd.store(out.as_mut_ptr().add(i), self.simd.mul(low, scale));
-                self.simd.store(out.as_mut_ptr().add(i + S::LANES), self.simd.mul(high, scale));
-            }
-            if whole < codes.len() {
-                let (mut rest, mut values) = ([0u8; 32], [0.0f32; 32]);
-                rest[..codes.len() - whole].copy_from_slice(&codes[whole..]);
-                let [low, high] = self.simd.widened_values(rest.as_ptr(), self.by_half.widening);
-                self.simd.store(values.as_mut_ptr(), self.simd.mul(low, scale));
-                self.simd.store(values.as_mut_ptr().add(S::LANES), self.simd.mul(high, scale));
-                out[whole..].copy_from_slice(&values[..codes.len() - whole]);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::NAMED;
-
-    #[test]
-    fn which_formats_go_by_float16() {
-        let names: Vec<_> = NAMED.iter().filter(|f| ByHalf::new(f).is_some()).map(|f| &*f.name).collect();
-        let others: Vec<_> =
-            NAMED.iter().filter(|f| f.bits() <= 8 && !names.contains(&&*f.name)).map(|f| &*f.name).collect();
-        // The first has finite numbers where float16 has infinity, the second no sign.
-        assert_eq!(others, ["float8_e5m2fnuz", "float8_e8m0fnu"]);
     }
 }

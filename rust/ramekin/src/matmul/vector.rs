@@ -2,10 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::by_half::ByHalf;
 use super::operand::{Codes, Operand};
 use super::source::{Bfloat16s, Bytes, Float16s, Floats, Looked, Source, Way, Words};
 use super::strip::{along, strip};
-use super::tile::{ByHalf, LINES, Place, RUN, Reader, Tile};
+use super::tile::{Area, LINES, RUN, Reader, Tile};
 use crate::isa::{Kernel, Level};
 use crate::simd::{Simd, prefetch, transpose_bytes};
 
@@ -38,13 +39,8 @@ impl Kernel for Values<'_> {
         let reader = Reader::new(operand);
         let mut tile = Tile::<f32>::new();
         for (i, values) in values.chunks_mut(RUN).enumerate() {
-            let start = operand.at(0, i * RUN);
-            let (line_stride, run_stride) = (0, operand.strides.1);
-            reader.read(
-                simd,
-                Place { start, line_stride, run_stride, lines: 1, run: values.len() },
-                &mut tile,
-            );
+            let area = Area { first: (0, i * RUN), across: true, lines: 1, run: values.len() };
+            reader.read(simd, area, &mut tile);
             values.copy_from_slice(&tile.0[0][..values.len()]);
         }
         values
@@ -68,7 +64,8 @@ impl Kernel for Rows<'_> {
         c.fill(0.0);
         let reader = Reader::new(w);
         let m = Multiplier { simd, w, reader: &reader, x, first };
-        match (w.codes, Way::new::<S>(w.format)) {
+        let way = if w.has_plain_elements() { Way::new::<S>(w.format) } else { Way::Tile };
+        match (w.codes, way) {
             (Codes::F32(values), Way::Floats) if w.strides.1 == 1 => m.along_depth(Floats, values, c),
             (Codes::F32(values), Way::Floats) if w.strides.0 == 1 => m.along_rows(Floats, values, c),
             (Codes::U16(codes), Way::Float16s) if w.strides.1 == 1 => m.along_depth(Float16s, codes, c),
@@ -235,20 +232,38 @@ impl<S: Simd> Multiplier<'_, S> {
     /// Any elements anywhere, through tiles: `c` is the product's rows from `first` on, the vector's part is `k` on.
     #[inline(always)]
     fn tiles(self, k: usize, first: usize, c: &mut [f32]) {
-        let Self { simd, w, .. } = self;
-        if c.is_empty() {
-            return;
+        let Self { simd, w, reader, x, .. } = self;
+        if !c.is_empty() {
+            simd.call(Tiles { w, reader, x, k, first, c });
         }
-        let along_depth = w.strides.1 == 1 || w.strides.0 != 1;
+    }
+}
+
+/// See [`Multiplier::tiles`].
+struct Tiles<'a> {
+    w: &'a Operand<'a>,
+    reader: &'a Reader<'a>,
+    x: &'a [f32],
+    k: usize,
+    first: usize,
+    c: &'a mut [f32],
+}
+
+impl Kernel for Tiles<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { w, reader, x, k, first, c } = self;
+        let along_depth = w.runs_across();
         let (rows, depth) = if along_depth { (LINES, RUN) } else { (RUN, LINES) };
-        let (line_stride, run_stride) = if along_depth { w.strides } else { (w.strides.1, w.strides.0) };
         let mut tile = Tile::<f32>::new();
         let mut turned = [[0.0f32; LINES]; RUN];
-        for (i, x) in self.x.chunks(depth).enumerate() {
+        for (i, x) in x.chunks(depth).enumerate() {
             for (j, c) in c.chunks_mut(rows).enumerate() {
-                let start = w.at(first + j * rows, k + i * depth);
                 let (lines, run) = if along_depth { (c.len(), x.len()) } else { (x.len(), c.len()) };
-                self.reader.read(simd, Place { start, line_stride, run_stride, lines, run }, &mut tile);
+                let first = (first + j * rows, k + i * depth);
+                reader.read(simd, Area { first, across: along_depth, lines, run }, &mut tile);
                 if along_depth {
                     for line in (0..LINES).step_by(S::LANES) {
                         for j in (0..RUN).step_by(S::LANES) {

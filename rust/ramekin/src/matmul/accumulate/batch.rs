@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 use rayon::prelude::*;
 
 use super::super::driver::matmul_batch;
-use super::super::right::Rights;
+use super::super::outer::tiles_fit;
+use super::super::right::{Right, Rights};
 use super::super::stack::Stack;
 use super::{AccumulateError, Accumulator, PARALLEL_WORK, accumulated, check};
 use crate::isa::Level;
@@ -35,10 +36,14 @@ pub fn matmul_accumulated_batch(
     stop: &AtomicBool,
 ) -> Result<(), AccumulateError> {
     if *accumulator == Accumulator::Float32 && chunk.is_none() {
+        match b {
+            Rights::Stack(b) => tiles_fit(a.first(), Right::Operand(b.first())),
+            Rights::Packed(b) => tiles_fit(a.first(), Right::Packed(b)),
+        }?;
         return Ok(matmul_batch(level, a, b, c, stop)?);
     }
     let Rights::Stack(b) = b else { return Err(AccumulateError::Packed) };
-    check(accumulator, chunk, [a.format(), b.format()])?;
+    check(accumulator, chunk, a.first(), b.first())?;
     let (count, (m, k), (depth, n)) = (a.count(), a.shape(), b.shape());
     assert_eq!(count, b.count(), "the batches differ");
     assert_eq!(k, depth, "the inner dimensions differ");

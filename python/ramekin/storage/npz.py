@@ -1,0 +1,171 @@
+"""NumPy's ``.npz``, which alone would lose the dtypes it does not know.
+
+Arrays of the formats are stored as their codes in unsigned integers, and one more member names the formats.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ramekin import io
+from ramekin._types import AnyArray
+from ramekin.formats import FloatFormat, format_of
+from ramekin.storage.representation import (
+    DESCRIPTIONS,
+    check_bools,
+    described,
+    read_descriptions,
+    restored,
+    write_descriptions,
+)
+from ramekin.storage.tensors import Entry, TensorInfo, Unsaved
+
+__all__ = ["read_npz", "write_npz"]
+
+_MEMBER = f"__{DESCRIPTIONS}__"
+_SUFFIX = ".npy"
+
+# What a damaged archive makes the reader raise, beside ValueError.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+
+# What NumPy writes.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+def read_npz(path: Path) -> dict[str, Entry]:
+    """Open a file: its arrays in the order in which they lie there.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened.
+    ValueError
+        If it is no valid file of arrays, or holds Python objects.
+    """
+    try:
+        return _read(path)
+    except (ValueError, *_DAMAGED) as error:
+        raise ValueError(f"{path} is no valid .npz file: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Entry]:
+    archive = zipfile.ZipFile(path)
+    entries: dict[str, Entry] = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(_SUFFIX)
+        if name == member.filename:
+            raise ValueError(f"it holds {name!r}, which is no {_SUFFIX}")
+        if name in entries:
+            raise ValueError(f"it holds {name!r} twice")
+        try:
+            entries[name] = _entry(path, archive, member)
+        except ValueError as error:
+            raise ValueError(f"array {name!r}: {error}") from None
+    notes = entries.pop(_MEMBER, None)
+    if notes is None:
+        return entries
+    for name, description in read_descriptions(str(notes.read())).items():
+        if name not in entries:
+            raise ValueError(f"it describes an array {name!r}, which it does not hold")
+        try:
+            entries[name] = _described(entries[name], described(description))
+        except ValueError as error:
+            raise ValueError(f"array {name!r}: {error}") from None
+    return entries
+
+
+def _entry(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Entry:
+    if member.compress_type not in _COMPRESSIONS or member.flag_bits & 1:
+        raise ValueError("it is compressed in a way that NumPy does not use, or encrypted")
+    if member.header_offset < 0 or member.header_offset + member.compress_size > path.stat().st_size:
+        raise ValueError("it lies beyond the file")
+    with archive.open(member) as file:
+        shape, fortran_order, dtype = _header(file)
+        begin = file.tell()
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which could run code when read")
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes != member.file_size - begin:
+        raise ValueError(f"{dtype} of shape {shape} takes {nbytes} bytes, not {member.file_size - begin}")
+
+    def read() -> AnyArray:
+        try:
+            with archive.open(member) as file:
+                data = file.read()
+        except _DAMAGED as error:
+            raise ValueError(str(error)) from None
+        if len(data) != begin + nbytes:
+            raise ValueError(f"it has {len(data)} bytes, not {begin + nbytes}")
+        flat = np.frombuffer(data, dtype, offset=begin) if nbytes else np.empty(0, dtype)
+        check_bools(flat)
+        array: AnyArray = flat.reshape(shape, order="F" if fortran_order else "C")
+        array.flags.writeable = False
+        return array
+
+    return Entry(TensorInfo(dtype, shape, dtype.str, nbytes, path), read)
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"it is of version {version}; accepted: (1, 0) and (2, 0)")
+    shape, fortran_order, dtype = readers[version](file)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"shape {shape} has a negative size")
+    return shape, fortran_order, dtype
+
+
+def _described(entry: Entry, fmt: FloatFormat) -> Entry:
+    dtype = restored(np.empty(0, entry.info.dtype), fmt).dtype
+    return Entry(dataclasses.replace(entry.info, dtype=dtype), lambda: restored(entry.read(), fmt))
+
+
+def write_npz(path: Path, arrays: Mapping[str, Unsaved]) -> None:
+    """Write a file, whole or not at all, one array after the other.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    TypeError
+        If an array is of Python objects or a dtype that a file cannot name.
+    ValueError
+        If a name cannot be one.
+    """
+    formats: dict[str, FloatFormat] = {}
+    for name, array in arrays.items():
+        if name == _MEMBER or "\0" in name:
+            raise ValueError(f"{name!r} cannot be the name of an array in a .npz file")
+        fmt = format_of(array.dtype)
+        if fmt is not None and fmt.dtype.type not in (np.float16, np.float32):
+            formats[name] = fmt
+        elif array.dtype.hasobject or (array.dtype.kind == "V" and array.dtype.type is not np.void):
+            raise TypeError(f"array {name!r}: dtype {array.dtype} cannot be stored in a .npz file")
+    with io.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in arrays.items():
+            values, fmt = array.read(), formats.get(name)
+            _write(
+                archive,
+                name,
+                values if fmt is None else values.astype(fmt.dtype, copy=False).view(fmt.code_dtype),
+            )
+        if formats:
+            notes = {name: {"format": fmt.name} for name, fmt in formats.items()}
+            _write(archive, _MEMBER, np.array(write_descriptions(notes)))
+
+
+def _write(archive: zipfile.ZipFile, name: str, array: AnyArray) -> None:
+    with archive.open(zipfile.ZipInfo(name + _SUFFIX), "w", force_zip64=True) as file:
+        np.lib.format.write_array(file, array, allow_pickle=False)

@@ -1,0 +1,57 @@
+//! The largest magnitudes of blocks.
+
+use crate::float::{Bits, Float};
+use crate::isa::Kernel;
+use crate::simd::{ROWS, Simd};
+
+/// Raises `most`, one for each block of `width` columns, to the largest magnitudes of a part of a row that starts
+/// `first` columns into its first block. Magnitudes are compared as bits, so that NaN is the largest of all.
+pub(super) struct Amax<'a, F: Float> {
+    pub row: &'a [F],
+    pub first: usize,
+    pub width: usize,
+    pub most: &'a mut [F::Bits],
+}
+
+impl<F: Float> Kernel for Amax<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { row, first, width, most } = self;
+        // The common widths, so that the compiler knows them.
+        let done = match (F::as_f32(row), width, first) {
+            (Some(row), 32, 0) => by_blocks::<F, S, 32>(simd, row, most),
+            (Some(row), 16, 0) => by_blocks::<F, S, 16>(simd, row, most),
+            _ => 0,
+        };
+        let (mut rest, mut here) = (&row[done..], width - first);
+        for most in &mut most[done / width..] {
+            let (block, after) = rest.split_at(here.min(rest.len()));
+            *most = (*most).max(largest(block));
+            (rest, here) = (after, width);
+        }
+    }
+}
+
+/// Goes through whole blocks, some at a time, and tells how many elements they have.
+#[inline(always)]
+fn by_blocks<F: Float, S: Simd, const WIDTH: usize>(simd: S, row: &[f32], most: &mut [F::Bits]) -> usize {
+    let (blocks, _) = row.as_chunks::<WIDTH>();
+    let (groups, _) = blocks.as_chunks::<ROWS>();
+    for (blocks, most) in groups.iter().zip(most.chunks_exact_mut(ROWS)) {
+        for (most, here) in most.iter_mut().zip(simd.largest(blocks)) {
+            *most = (*most).max(F::Bits::from_u32(here));
+        }
+    }
+    groups.len() * ROWS * WIDTH
+}
+
+#[inline(always)]
+fn largest<F: Float>(block: &[F]) -> F::Bits {
+    let mut most = F::Bits::ZERO;
+    for x in block {
+        most = most.max(x.bits() & (F::Bits::ONES >> 1));
+    }
+    most
+}

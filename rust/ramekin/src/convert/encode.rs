@@ -4,11 +4,11 @@ use super::half::{ToBfloat16, ToFloat16};
 use super::plan::{EncodePlan, direction, fits, shape, truncates, with_direction, with_shape};
 use super::{CHUNK, Conversion};
 use crate::float::{Bits, Code, Float};
-use crate::format::{BFLOAT16, FLOAT16, FloatFormat, Zero};
+use crate::format::{BFLOAT16, FLOAT16, FloatFormat};
 use crate::isa::{Kernel, Level};
 use crate::random::{self, Words};
 use crate::rounding::Rounding;
-use crate::simd::{Simd, prefetch};
+use crate::simd::Simd;
 
 /// The definition: one machine float to one code, in the low bits of the result; what lies above them is
 /// unspecified. `word` is read by stochastic rounding only.
@@ -337,127 +337,6 @@ pub fn encode<F: Float, C: Code>(
     with_shape!(format, truncates::<F>(format), plan.limit == plan.nan, SHAPE => with_direction!(options.rounding, DIRECTION => {
         level.run(Encode::<F, C, SHAPE, DIRECTION> { plan, words, src, dst });
     }));
-}
-
-/// Products of a row's numbers with factors, one for each block of `width`, of which `first` lie before the row.
-pub(crate) struct Products<'a, F> {
-    pub row: &'a [F],
-    pub first: usize,
-    pub width: usize,
-    pub factors: &'a [F],
-    /// Whether there is no NaN but under factors of zero.
-    pub numbers: bool,
-}
-
-struct EncodeProducts<'a, C, const SHAPE: u8> {
-    plan: EncodePlan<f32>,
-    src: &'a [f32],
-    first: usize,
-    width: usize,
-    factors: &'a [f32],
-    dst: &'a mut [C],
-}
-
-impl<C: Code, const SHAPE: u8> Kernel for EncodeProducts<'_, C, SHAPE> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        // As in `Encode`.
-        let plan = self.plan;
-        let ahead = self.src.len();
-        let (mut src, mut dst, mut factors) = (self.src, self.dst, self.factors);
-        // The common widths, so that the compiler knows them.
-        let done = match (self.width, self.first) {
-            (32, 0) => encode_blocks::<C, SHAPE, 32>(&plan, src, factors, ahead, dst),
-            (16, 0) => encode_blocks::<C, SHAPE, 16>(&plan, src, factors, ahead, dst),
-            _ => 0,
-        };
-        (src, dst, factors) = (&src[done..], &mut dst[done..], &factors[done / self.width..]);
-        let mut here = self.width - self.first;
-        for &factor in factors {
-            let (numbers, src_after) = src.split_at(here.min(src.len()));
-            let (codes, dst_after) = dst.split_at_mut(numbers.len());
-            encode_block::<C, SHAPE>(&plan, numbers, factor, ahead, codes);
-            (src, dst, here) = (src_after, dst_after, self.width);
-        }
-    }
-}
-
-/// Encodes whole blocks and tells how many elements they have.
-#[inline(always)]
-fn encode_blocks<C: Code, const SHAPE: u8, const WIDTH: usize>(
-    plan: &EncodePlan<f32>,
-    src: &[f32],
-    factors: &[f32],
-    ahead: usize,
-    dst: &mut [C],
-) -> usize {
-    let (blocks, _) = src.as_chunks::<WIDTH>();
-    for ((numbers, codes), &factor) in blocks.iter().zip(dst.as_chunks_mut::<WIDTH>().0).zip(factors) {
-        encode_block::<C, SHAPE>(plan, numbers, factor, ahead, codes);
-    }
-    blocks.len() * WIDTH
-}
-
-/// Floats in a cache line.
-const LINE: usize = 16;
-
-/// Encodes numbers that have the same factor. Those as far `ahead` are brought near, one line for each that is read.
-#[inline(always)]
-fn encode_block<C: Code, const SHAPE: u8>(
-    plan: &EncodePlan<f32>,
-    numbers: &[f32],
-    factor: f32,
-    ahead: usize,
-    codes: &mut [C],
-) {
-    if factor == 0.0 {
-        codes.fill(C::default());
-        return;
-    }
-    let (lines, rest) = numbers.as_chunks::<LINE>();
-    let (codes, rest_codes) = codes.as_chunks_mut::<LINE>();
-    for (line, codes) in lines.iter().zip(codes) {
-        prefetch(line.as_ptr().wrapping_add(ahead));
-        for (code, &x) in codes.iter_mut().zip(line) {
-            *code = encode_product::<C, SHAPE>(plan, x, factor);
-        }
-    }
-    for (code, &x) in rest_codes.iter_mut().zip(rest) {
-        *code = encode_product::<C, SHAPE>(plan, x, factor);
-    }
-}
-
-#[inline(always)]
-fn encode_product<C: Code, const SHAPE: u8>(plan: &EncodePlan<f32>, x: f32, factor: f32) -> C {
-    C::truncate(encode_one::<f32, SHAPE, { direction::TIES_TO_EVEN }>(plan, x * factor, 0))
-}
-
-/// Rounds products with factors to codes of up to 16 bits, saturating, in one step where there is a short way, to
-/// nearest even and to formats with signed zeros; a factor of zero gives zeros. Tells whether there is.
-pub(crate) fn encode_products<F: Float, C: Code>(
-    level: Level,
-    format: &FloatFormat,
-    rounding: Rounding,
-    products: &Products<'_, F>,
-    dst: &mut [C],
-) -> bool {
-    let (Some(src), Some(factors)) = (F::as_f32(products.row), F::as_f32(products.factors)) else {
-        return false;
-    };
-    let signed_zero = format.signed && format.zero == Zero::Signed && !truncates::<f32>(format);
-    if rounding != Rounding::TiesToEven || !signed_zero || !fits::<f32>(format) {
-        return false;
-    }
-    let plan = EncodePlan::<f32>::new(format, Conversion { saturate: true, ..Conversion::default() });
-    let (first, width) = (products.first, products.width);
-    if products.numbers {
-        level.run(EncodeProducts::<_, { shape::NUMBERS }> { plan, src, first, width, factors, dst });
-    } else {
-        level.run(EncodeProducts::<_, { shape::SIGNED_ZERO }> { plan, src, first, width, factors, dst });
-    }
-    true
 }
 
 /// Takes the short way to the 16-bit formats where it applies, and tells how many elements it took.

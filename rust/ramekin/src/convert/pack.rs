@@ -116,17 +116,22 @@ impl<const B: usize> Kernel for Pack<'_, B> {
     fn run<S: Simd>(self, simd: S) -> u64 {
         let (groups, tail) = self.codes.as_chunks::<8>();
         let (words, _) = groups.as_chunks::<WORDS>();
-        let (mut excess, mut done) = (0, 0);
+        // Of each word apart, so that they need not come together each time.
+        let (mut of_words, mut done) = ([0; WORDS], 0);
         for groups in words {
             let Some(out) = self.out[done * B..].first_chunk_mut::<SPAN>() else { break };
             let mut squeezed = [0; WORDS];
-            for (squeezed, codes) in squeezed.iter_mut().zip(groups) {
+            for ((squeezed, codes), excess) in squeezed.iter_mut().zip(groups).zip(&mut of_words) {
                 let codes = u64::from_le_bytes(*codes);
-                excess |= codes;
+                *excess |= codes;
                 *squeezed = squeeze::<B>(codes);
             }
             simd.narrow::<B>(&squeezed, out);
             done += WORDS;
+        }
+        let mut excess = 0;
+        for of_word in of_words {
+            excess |= of_word;
         }
         let (out, out_tail) = self.out[done * B..].split_at_mut((groups.len() - done) * B);
         for (codes, out) in groups[done..].iter().zip(out.chunks_exact_mut(B)) {

@@ -1,0 +1,166 @@
+//! Numbers, each times the factor of its block, to codes, in one step: scaled formats.
+
+use super::Conversion;
+use super::encode::encode_one;
+use super::plan::{EncodePlan, direction, fits, shape, truncates};
+use crate::float::{Code, Float};
+use crate::format::{FloatFormat, Zero};
+use crate::isa::{Kernel, Level};
+use crate::rounding::Rounding;
+use crate::simd::{Simd, prefetch};
+
+/// Products of a row's numbers with factors, one for each block of `width`, of which `first` lie before the row.
+pub(crate) struct Products<'a, F> {
+    pub row: &'a [F],
+    pub first: usize,
+    pub width: usize,
+    pub factors: &'a [F],
+    /// Whether there is no NaN but under factors of zero.
+    pub numbers: bool,
+}
+
+/// Whole blocks of a width that the compiler knows. (A kernel of its own: together they would need more registers
+/// than there are.)
+struct EncodeBlocks<'a, C, const SHAPE: u8, const WIDTH: usize> {
+    plan: EncodePlan<f32>,
+    src: &'a [f32],
+    factors: &'a [f32],
+    dst: &'a mut [C],
+}
+
+impl<C: Code, const SHAPE: u8, const WIDTH: usize> Kernel for EncodeBlocks<'_, C, SHAPE, WIDTH> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        // A copy on the stack of its own: the stores below cannot alias it, so it stays in registers.
+        let plan = self.plan;
+        let ahead = self.src.len();
+        let (blocks, _) = self.src.as_chunks::<WIDTH>();
+        let (codes, _) = self.dst.as_chunks_mut::<WIDTH>();
+        for ((numbers, codes), &factor) in blocks.iter().zip(codes).zip(self.factors) {
+            if factor == 0.0 {
+                *codes = [C::default(); WIDTH];
+                continue;
+            }
+            // What comes as far behind as the row is long is brought near, meanwhile.
+            for at in (0..WIDTH).step_by(LINE) {
+                prefetch(numbers.as_ptr().wrapping_add(ahead + at));
+            }
+            for (code, &x) in codes.iter_mut().zip(numbers) {
+                *code = encode_product::<C, SHAPE>(&plan, x, factor);
+            }
+        }
+    }
+}
+
+/// Blocks of any width.
+struct EncodeProducts<'a, C, const SHAPE: u8> {
+    plan: EncodePlan<f32>,
+    src: &'a [f32],
+    first: usize,
+    width: usize,
+    factors: &'a [f32],
+    dst: &'a mut [C],
+}
+
+impl<C: Code, const SHAPE: u8> Kernel for EncodeProducts<'_, C, SHAPE> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        // As above.
+        let plan = self.plan;
+        let ahead = self.src.len();
+        let (mut src, mut dst, mut here) = (self.src, self.dst, self.width - self.first);
+        for &factor in self.factors {
+            let (numbers, src_after) = src.split_at(here.min(src.len()));
+            let (codes, dst_after) = dst.split_at_mut(numbers.len());
+            encode_block::<C, SHAPE>(&plan, numbers, factor, ahead, codes);
+            (src, dst, here) = (src_after, dst_after, self.width);
+        }
+    }
+}
+
+/// Floats in a cache line.
+const LINE: usize = 16;
+
+/// Encodes numbers that have the same factor. Those as far `ahead` are brought near, one line for each that is read.
+#[inline(always)]
+fn encode_block<C: Code, const SHAPE: u8>(
+    plan: &EncodePlan<f32>,
+    numbers: &[f32],
+    factor: f32,
+    ahead: usize,
+    codes: &mut [C],
+) {
+    if factor == 0.0 {
+        codes.fill(C::default());
+        return;
+    }
+    let (lines, rest) = numbers.as_chunks::<LINE>();
+    let (codes, rest_codes) = codes.as_chunks_mut::<LINE>();
+    for (line, codes) in lines.iter().zip(codes) {
+        prefetch(line.as_ptr().wrapping_add(ahead));
+        for (code, &x) in codes.iter_mut().zip(line) {
+            *code = encode_product::<C, SHAPE>(plan, x, factor);
+        }
+    }
+    for (code, &x) in rest_codes.iter_mut().zip(rest) {
+        *code = encode_product::<C, SHAPE>(plan, x, factor);
+    }
+}
+
+#[inline(always)]
+fn encode_product<C: Code, const SHAPE: u8>(plan: &EncodePlan<f32>, x: f32, factor: f32) -> C {
+    C::truncate(encode_one::<f32, SHAPE, { direction::TIES_TO_EVEN }>(plan, x * factor, 0))
+}
+
+/// Rounds products with factors to codes of up to 16 bits, saturating, in one step where there is a short way, to
+/// nearest even and to formats with signed zeros; a factor of zero gives zeros. Tells whether there is.
+pub(crate) fn encode_products<F: Float, C: Code>(
+    level: Level,
+    format: &FloatFormat,
+    rounding: Rounding,
+    products: &Products<'_, F>,
+    dst: &mut [C],
+) -> bool {
+    let (Some(src), Some(factors)) = (F::as_f32(products.row), F::as_f32(products.factors)) else {
+        return false;
+    };
+    let signed_zero = format.signed && format.zero == Zero::Signed && !truncates::<f32>(format);
+    if rounding != Rounding::TiesToEven || !signed_zero || !fits::<f32>(format) {
+        return false;
+    }
+    let plan = EncodePlan::<f32>::new(format, Conversion { saturate: true, ..Conversion::default() });
+    let (first, width) = (products.first, products.width);
+    if products.numbers {
+        encode_with::<C, { shape::NUMBERS }>(level, plan, src, (first, width, factors), dst);
+    } else {
+        encode_with::<C, { shape::SIGNED_ZERO }>(level, plan, src, (first, width, factors), dst);
+    }
+    true
+}
+
+fn encode_with<C: Code, const SHAPE: u8>(
+    level: Level,
+    plan: EncodePlan<f32>,
+    src: &[f32],
+    (first, width, factors): (usize, usize, &[f32]),
+    dst: &mut [C],
+) {
+    let whole = if first == 0 && matches!(width, 16 | 32) { src.len() / width } else { 0 };
+    let (blocks, src) = src.split_at(whole * width);
+    let (codes, dst) = dst.split_at_mut(whole * width);
+    let (of_blocks, factors) = factors.split_at(whole);
+    match (whole, width) {
+        (0, _) => {}
+        (_, 16) => {
+            level.run(EncodeBlocks::<C, SHAPE, 16> { plan, src: blocks, factors: of_blocks, dst: codes })
+        }
+        _ => level.run(EncodeBlocks::<C, SHAPE, 32> { plan, src: blocks, factors: of_blocks, dst: codes }),
+    }
+    if !src.is_empty() {
+        level.run(EncodeProducts::<C, SHAPE> { plan, src, first, width, factors, dst });
+    }
+}

@@ -16,12 +16,12 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from ramekin._storage import element_codes
 from ramekin._types import AnyArray, Float32Array
 from ramekin.convert import cast
 from ramekin.formats import FloatFormat, as_format
 from ramekin.linalg import matmul
 from ramekin.quantize import quantize
+from ramekin.quantized.stored import element_codes
 
 __all__ = ["ScaledTensor", "Scaling", "count_underflows", "quantize_tensor", "scaled_matmul"]
 

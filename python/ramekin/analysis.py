@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ramekin._layout import WHOLE
-from ramekin._slicing import unit
 from ramekin.block_formats import formats_of
 from ramekin.convert import cast, decode, real_numbers
 from ramekin.quantized import QuantizedArray
+from ramekin.quantized.layout import WHOLE
+from ramekin.quantized.slicing import unit
 
 __all__ = ["ErrorStats", "error_stats"]
 

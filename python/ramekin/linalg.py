@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ramekin import _native
 from ramekin._native import PackedMatrix, TensorCore
-from ramekin._operands import operand
+from ramekin.operands import operand
 from ramekin.quantized import QuantizedArray
 
 __all__ = ["PackedMatrix", "TensorCore", "dot", "matmul", "pack_matrix"]

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ramekin import _native
-from ramekin._layout import Axes, Block, Layout, make_layout
-from ramekin._storage import empty_stored, real_number, restored
 from ramekin.analysis import stats_of
 from ramekin.block_formats import BlockFormat, BlockFormatLike, formats_of, is_power_of_two, target_format
 from ramekin.convert import philox_key, real_numbers
 from ramekin.formats import FloatFormat, FormatLike, format_of
 from ramekin.quantized import QuantizedArray
+from ramekin.quantized.layout import Axes, Block, Layout, make_layout
+from ramekin.quantized.stored import empty_stored, real_number, restored
 
 __all__ = ["quantize"]
 

@@ -7,8 +7,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ramekin._layout import WHOLE, Layout
-from ramekin._storage import codes_dtype, element_codes, scales_dtype
 from ramekin.block_formats import BlockFormat, formats_of, is_power_of_two
 from ramekin.formats import (
     FloatFormat,
@@ -18,6 +16,8 @@ from ramekin.formats import (
     float8_e4m3fn,
     float8_e5m2,
 )
+from ramekin.quantized.layout import WHOLE, Layout
+from ramekin.quantized.stored import codes_dtype, element_codes, scales_dtype
 
 __all__ = ["torchao_parts"]
 

@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ramekin import _native
-from ramekin._layout import Axes, Block, Layout, resolve
-from ramekin._slicing import Index, sliced
-from ramekin._storage import (
+from ramekin.block_formats import BlockFormat, BlockFormatLike, formats_of, target_format
+from ramekin.convert import cast, cast_target
+from ramekin.formats import FloatFormat, FormatLike, float32, format_of
+from ramekin.quantized.layout import Axes, Block, Layout, resolve
+from ramekin.quantized.slicing import Index, sliced
+from ramekin.quantized.stored import (
     as_float32,
     check_tensor_scale,
     codes_dtype,
@@ -24,10 +27,7 @@ from ramekin._storage import (
     same_codes,
     scales_dtype,
 )
-from ramekin._torchao import torchao_parts
-from ramekin.block_formats import BlockFormat, BlockFormatLike, formats_of, target_format
-from ramekin.convert import cast, cast_target
-from ramekin.formats import FloatFormat, FormatLike, float32, format_of
+from ramekin.quantized.torchao import torchao_parts
 
 if TYPE_CHECKING:
     from ramekin.analysis import ErrorStats

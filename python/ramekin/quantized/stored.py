@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ramekin import _native
-from ramekin._layout import Layout
 from ramekin.block_formats import BlockFormat, formats_of
 from ramekin.convert import decode, encode
 from ramekin.formats import FloatFormat, float32, format_of
+from ramekin.quantized.layout import Layout
 
 __all__ = [
     "as_float32",

@@ -7,7 +7,7 @@ import operator
 from types import EllipsisType
 from typing import Any, SupportsIndex, TypeAlias
 
-from ramekin._layout import WHOLE, Layout, is_int, packed_length
+from ramekin.quantized.layout import WHOLE, Layout, is_int, packed_length
 
 __all__ = ["Index", "sliced", "unit"]
 

@@ -7,7 +7,7 @@ use crate::float::{Code, Float};
 use crate::format::{FloatFormat, Zero};
 use crate::isa::{Kernel, Level};
 use crate::rounding::Rounding;
-use crate::simd::{Simd, prefetch};
+use crate::simd::{Simd, prefetch_far};
 
 /// Products of a row's numbers with factors, one for each block of `width`, of which `first` lie before the row.
 pub(crate) struct Products<'a, F> {
@@ -45,7 +45,7 @@ impl<C: Code, const SHAPE: u8, const WIDTH: usize> Kernel for EncodeBlocks<'_, C
             }
             // What comes as far behind as the row is long is brought near, meanwhile.
             for at in (0..WIDTH).step_by(LINE) {
-                prefetch(numbers.as_ptr().wrapping_add(ahead + at));
+                prefetch_far(numbers.as_ptr().wrapping_add(ahead + at));
             }
             for (code, &x) in codes.iter_mut().zip(numbers) {
                 *code = encode_product::<C, SHAPE>(&plan, x, factor);
@@ -101,7 +101,7 @@ fn encode_block<C: Code, const SHAPE: u8>(
     let (lines, rest) = numbers.as_chunks::<LINE>();
     let (codes, rest_codes) = codes.as_chunks_mut::<LINE>();
     for (line, codes) in lines.iter().zip(codes) {
-        prefetch(line.as_ptr().wrapping_add(ahead));
+        prefetch_far(line.as_ptr().wrapping_add(ahead));
         for (code, &x) in codes.iter_mut().zip(line) {
             *code = encode_product::<C, SHAPE>(plan, x, factor);
         }

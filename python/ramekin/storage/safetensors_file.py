@@ -29,6 +29,7 @@ from ramekin.storage.representation import (
     stored_dtype,
     write_descriptions,
 )
+from ramekin.storage.scheme import Scheme, is_scheme
 from ramekin.storage.tensors import Entry, TensorInfo
 
 __all__ = ["read_safetensors", "without_duplicates", "write_safetensors"]
@@ -37,8 +38,8 @@ _METADATA = "__metadata__"
 _ALIGNMENT = 8  # of the data, as the library has it
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
-    """Open a file: its tensors in the order in which they lie there, and its metadata.
+def read_safetensors(path: Path) -> tuple[dict[str, Entry], dict[str, str], dict[str, Scheme]]:
+    """Open a file: its tensors in the order in which they lie there, its metadata, and the schemes of codes.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
         raise ValueError(f"{path} is no valid safetensors file: {error}") from None
 
 
-def _read(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
+def _read(path: Path) -> tuple[dict[str, Entry], dict[str, str], dict[str, Scheme]]:
     with path.open("rb") as file:
         _judge(path)
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -67,7 +68,14 @@ def _read(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     entries = {}
     for name in sorted(header, key=lambda name: (header[name]["data_offsets"], name)):
         entries[name] = _entry(path, mapped, start, name, header[name], descriptions.get(name))
-    return entries, metadata
+    schemes = {}
+    for name, description in descriptions.items():
+        if is_scheme(description):
+            try:
+                schemes[name] = Scheme.described(description)
+            except ValueError as error:
+                raise ValueError(f"tensor {name!r}: {error}") from None
+    return entries, metadata, schemes
 
 
 def _judge(path: Path) -> None:
@@ -101,7 +109,8 @@ def _entry(
     dtype, shape = facts["dtype"], tuple(facts["shape"])
     begin, end = facts["data_offsets"]
     array_dtype = stored_dtype(dtype)
-    if description is not None:
+    is_codes = is_scheme(description)
+    if description is not None and not is_codes:
         try:
             fmt = described(description)
             array_dtype = restored(np.empty(0, array_dtype), fmt).dtype
@@ -110,7 +119,8 @@ def _entry(
 
     def read() -> AnyArray:
         data = np.frombuffer(mapped, np.uint8, count=end - begin, offset=start + begin)
-        array = array_from(data, dtype, shape, description)
+        # Codes of a quantised array stay packed.
+        array = data if is_codes else array_from(data, dtype, shape, description)
         array.flags.writeable = False
         return array
 

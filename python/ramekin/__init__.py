@@ -22,6 +22,7 @@ from ramekin.block_formats import (
     mxint8,
     nvfp4,
 )
+from ramekin.checkpoint import convert_checkpoint
 from ramekin.convert import cast, decode, encode, round_to
 from ramekin.facts import finfo
 from ramekin.formats import (
@@ -68,6 +69,7 @@ __all__ = [
     "bfloat16",
     "block_formats",
     "cast",
+    "convert_checkpoint",
     "decode",
     "dot",
     "encode",

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 from ramekin._types import AnyArray
 from ramekin.quantized import QuantizedArray
 from ramekin.storage.npz import read_npz, write_npz
-from ramekin.storage.representation import DESCRIPTIONS, raw_tensor
+from ramekin.storage.representation import DESCRIPTIONS
 from ramekin.storage.safetensors_file import read_safetensors, write_safetensors
-from ramekin.storage.scheme import Scheme, joined, scheme_of, taken_apart
+from ramekin.storage.scheme import Scheme, joined, raw_tensors, scheme_of, taken_apart
 from ramekin.storage.sharded import INDEX, SINGLE, read_index, write_shards
 from ramekin.storage.tensors import Entry, TensorInfo, Tensors, Unsaved
 
@@ -135,19 +135,9 @@ def save(
         write_npz(target, pending, schemes)
         return
     notes = _notes(metadata or {})
-    tensors, descriptions = {}, {}
-    for name, array in pending.items():
-        if name == _RESERVED_NAME:
-            raise ValueError(f"{name!r} cannot be the name of an array in a safetensors file")
-        if name in schemes:
-            tensors[name], descriptions[name] = schemes[name].raw_codes(array), schemes[name].description()
-            continue
-        try:
-            tensors[name], description = raw_tensor(array)
-        except TypeError as error:
-            raise TypeError(f"array {name!r}: {error}") from None
-        if description is not None:
-            descriptions[name] = description
+    if _RESERVED_NAME in pending:
+        raise ValueError(f"{_RESERVED_NAME!r} cannot be the name of an array in a safetensors file")
+    tensors, descriptions = raw_tensors(pending, schemes)
     if shard_size is None:
         write_safetensors(target, tensors, descriptions, notes)
     else:

@@ -20,10 +20,10 @@ from ramekin._types import AnyArray
 from ramekin.block_formats import BlockFormat, block_formats, formats_of, target_format
 from ramekin.formats import FloatFormat, as_format
 from ramekin.quantized import QuantizedArray
-from ramekin.storage.representation import Description, Raw, file_bytes, stored_name
+from ramekin.storage.representation import Description, Raw, file_bytes, raw_tensor, stored_name
 from ramekin.storage.tensors import Entry, Unsaved
 
-__all__ = ["Scheme", "is_scheme", "joined", "scheme_of", "taken_apart"]
+__all__ = ["Scheme", "is_scheme", "joined", "make_scheme", "raw_tensors", "scheme_of", "taken_apart"]
 
 _KEY = "quantized"
 _FIELDS = {"format", "shape", "axis", "block", "order", "scales", "tensor_scale"}
@@ -180,11 +180,14 @@ def scheme_of(name: str, array: QuantizedArray) -> Scheme:
         # Codes of one scale are packed along the last axis, so such a tensor is stored as it was packed.
         stored = array.transpose(layout.order)
         order, layout = tuple(layout.order.index(axis) for axis in range(array.ndim)), stored._layout
-    _format_to_json(array.format)
-    has_tensor_scale = array.tensor_scale is not None
-    return Scheme(
-        array.format, layout, order, f"{name}_scale", f"{name}_tensor_scale" if has_tensor_scale else None
-    )
+    return make_scheme(name, array.format, layout, order)
+
+
+def make_scheme(name: str, fmt: _AnyFormat, layout: Layout, order: tuple[int, ...] | None = None) -> Scheme:
+    """Return how an array of a name, format and layout is stored; TypeError as of :func:`scheme_of`."""
+    _format_to_json(fmt)
+    has_tensor_scale = isinstance(fmt, BlockFormat) and fmt.tensor_scale
+    return Scheme(fmt, layout, order, f"{name}_scale", f"{name}_tensor_scale" if has_tensor_scale else None)
 
 
 def taken_apart(name: str, scheme: Scheme, read: Callable[[], Any]) -> dict[str, Unsaved]:
@@ -212,6 +215,31 @@ def taken_apart(name: str, scheme: Scheme, read: Callable[[], Any]) -> dict[str,
             np.dtype(np.float32), (), lambda: np.array(stored().tensor_scale, np.float32)
         )
     return parts
+
+
+def raw_tensors(
+    pending: Mapping[str, Unsaved], schemes: Mapping[str, Scheme]
+) -> tuple[dict[str, Raw], dict[str, Description]]:
+    """Lay arrays out for safetensors files, with what a reader must know of them.
+
+    Raises
+    ------
+    TypeError
+        If there is no way to store the dtype of one.
+    """
+    tensors: dict[str, Raw] = {}
+    descriptions: dict[str, Description] = {}
+    for name, array in pending.items():
+        if name in schemes:
+            tensors[name], descriptions[name] = schemes[name].raw_codes(array), schemes[name].description()
+            continue
+        try:
+            tensors[name], description = raw_tensor(array)
+        except TypeError as error:
+            raise TypeError(f"array {name!r}: {error}") from None
+        if description is not None:
+            descriptions[name] = description
+    return tensors, descriptions
 
 
 def joined(entries: Mapping[str, Entry], schemes: Mapping[str, Scheme]) -> dict[str, Entry]:
@@ -282,4 +310,9 @@ def _joined(entries: Mapping[str, Entry], name: str, scheme: Scheme) -> Entry:
         nbytes=sum(part.nbytes for part in parts),
         scheme=scheme,
     )
-    return Entry(info, read)
+
+    def release() -> None:
+        for entry in (codes, scales):
+            entry.release()
+
+    return Entry(info, read, release)

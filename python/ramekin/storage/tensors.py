@@ -51,10 +51,11 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A tensor of an open file: what is known of it, and how it is read."""
+    """A tensor of an open file: what is known of it, how it is read, and how its memory is given back."""
 
     info: TensorInfo
     read: Callable[[], Any]
+    release: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,16 @@ class Tensors(Mapping[str, Tensor]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
+
+    def release(self, name: str) -> None:
+        """Give back the memory that a mapped tensor took up as it was read; touched again, it is read again.
+
+        Raises
+        ------
+        KeyError
+            If there is none of that name.
+        """
+        self._entries[name].release()
 
     def info(self, name: str) -> TensorInfo:
         """Tell what is known of a tensor without reading it; KeyError if there is none of that name."""

@@ -24,6 +24,7 @@ from ramekin.block_formats import (
 )
 from ramekin.checkpoint import convert_checkpoint
 from ramekin.convert import cast, decode, encode, round_to
+from ramekin.exploration import analyze
 from ramekin.facts import finfo
 from ramekin.formats import (
     FloatFormat,
@@ -64,6 +65,7 @@ __all__ = [
     "Trainer",
     "__version__",
     "amp",
+    "analyze",
     "as_block_format",
     "as_format",
     "bfloat16",

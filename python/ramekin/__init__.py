@@ -51,6 +51,7 @@ from ramekin.linalg import PackedMatrix, TensorCore, dot, matmul, pack_matrix
 from ramekin.packing import pack, unpack
 from ramekin.quantize import quantize
 from ramekin.quantized import QuantizedArray
+from ramekin.recommendation import recommend
 from ramekin.storage import load, save
 from ramekin.system import get_num_threads, isa, set_num_threads
 from ramekin.trainer import Trainer
@@ -108,6 +109,7 @@ __all__ = [
     "pack",
     "pack_matrix",
     "quantize",
+    "recommend",
     "round_to",
     "save",
     "set_num_threads",

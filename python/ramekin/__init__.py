@@ -22,7 +22,9 @@ from ramekin.block_formats import (
     mxint8,
     nvfp4,
 )
+from ramekin.checkpoint import convert_checkpoint
 from ramekin.convert import cast, decode, encode, round_to
+from ramekin.exploration import analyze
 from ramekin.facts import finfo
 from ramekin.formats import (
     FloatFormat,
@@ -49,6 +51,7 @@ from ramekin.linalg import PackedMatrix, TensorCore, dot, matmul, pack_matrix
 from ramekin.packing import pack, unpack
 from ramekin.quantize import quantize
 from ramekin.quantized import QuantizedArray
+from ramekin.recommendation import recommend
 from ramekin.storage import load, save
 from ramekin.system import get_num_threads, isa, set_num_threads
 from ramekin.trainer import Trainer
@@ -63,11 +66,13 @@ __all__ = [
     "Trainer",
     "__version__",
     "amp",
+    "analyze",
     "as_block_format",
     "as_format",
     "bfloat16",
     "block_formats",
     "cast",
+    "convert_checkpoint",
     "decode",
     "dot",
     "encode",
@@ -104,6 +109,7 @@ __all__ = [
     "pack",
     "pack_matrix",
     "quantize",
+    "recommend",
     "round_to",
     "save",
     "set_num_threads",

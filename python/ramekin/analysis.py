@@ -16,7 +16,7 @@ from ramekin.quantized import QuantizedArray
 from ramekin.quantized.layout import WHOLE
 from ramekin.quantized.slicing import unit
 
-__all__ = ["ErrorStats", "error_stats"]
+__all__ = ["ErrorStats", "error_stats", "pieces"]
 
 _Array: TypeAlias = NDArray[Any]
 
@@ -108,7 +108,7 @@ def error_stats(x: ArrayLike, y: ArrayLike | QuantizedArray) -> ErrorStats:
         raise ValueError(f"error_stats: x has shape {left.shape}, y {right.shape}; accepted: the same shape")
     totals: Totals = (0.0,) * 6 + (0,) * 4
     with np.errstate(all="ignore"):
-        for part in _pieces(left.shape, units, _PIECE):
+        for part in pieces(left.shape, units, _PIECE):
             totals = _sum(totals, _of_piece(left[part], right[part]))
     return stats_of(totals)
 
@@ -138,7 +138,7 @@ def _sum(a: Totals, b: Totals) -> Totals:
     return (*most, *(p + q for p, q in zip(a[2:], b[2:], strict=True)))  # type: ignore[return-value]
 
 
-def _pieces(shape: tuple[int, ...], units: Sequence[int], budget: int) -> Iterator[tuple[slice, ...]]:
+def pieces(shape: tuple[int, ...], units: Sequence[int], budget: int) -> Iterator[tuple[slice, ...]]:
     """Cut a shape into pieces of `budget` elements, or of one unit along each axis if those are more."""
     if math.prod(shape) <= budget or not shape:
         yield ()
@@ -146,7 +146,7 @@ def _pieces(shape: tuple[int, ...], units: Sequence[int], budget: int) -> Iterat
     step = max(budget // (math.prod(shape[1:]) * units[0]), 1) * units[0]
     for start in range(0, shape[0], step):
         length = min(step, shape[0] - start)
-        for rest in _pieces(shape[1:], units[1:], budget // length):
+        for rest in pieces(shape[1:], units[1:], budget // length):
             yield (slice(start, start + length), *rest)
 
 

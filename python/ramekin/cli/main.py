@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import ramekin
-from ramekin.cli import compare, formats, inspect, verify
+from ramekin.cli import analyze, compare, convert, formats, inspect, verify
 from ramekin.cli.errors import CommandError, LineParser
 
 __all__ = ["main"]
@@ -23,7 +23,9 @@ def _parser() -> LineParser:
     )
     parser.add_argument("--version", action="version", version=f"ramekin {ramekin.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    analyze.add_parser(commands)
     compare.add_parser(commands)
+    convert.add_parser(commands)
     formats.add_parser(commands)
     inspect.add_parser(commands)
     verify.add_parser(commands)

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ramekin._types import AnyArray
+from ramekin.quantized import QuantizedArray
 from ramekin.storage.npz import read_npz, write_npz
-from ramekin.storage.representation import DESCRIPTIONS, raw_tensor
+from ramekin.storage.representation import DESCRIPTIONS
 from ramekin.storage.safetensors_file import read_safetensors, write_safetensors
+from ramekin.storage.scheme import Scheme, joined, raw_tensors, scheme_of, taken_apart
 from ramekin.storage.sharded import INDEX, SINGLE, read_index, write_shards
 from ramekin.storage.tensors import Entry, TensorInfo, Tensors, Unsaved
 
@@ -61,23 +63,27 @@ def load(path: str | os.PathLike[str]) -> Tensors:
         source = found[0]
     metadata: dict[str, str] = {}
     entries: dict[str, Entry]
+    schemes: dict[str, Scheme]
     if source.name.endswith(".safetensors"):
-        entries, metadata = read_safetensors(source)
+        entries, metadata, schemes = read_safetensors(source)
     elif source.name.endswith(".safetensors.index.json"):
-        entries, metadata = read_index(source)
+        entries, metadata, schemes = read_index(source)
     elif source.name.endswith(".npz"):
-        entries = read_npz(source)
+        entries, schemes = read_npz(source)
     else:
         raise ValueError(
             f"{source}: accepted: *.safetensors, *.npz, *.safetensors.index.json, "
             f"or a directory with {INDEX} or {SINGLE}"
         )
-    return Tensors(source, entries, metadata)
+    try:
+        return Tensors(source, joined(entries, schemes), metadata)
+    except ValueError as error:
+        raise ValueError(f"{source} holds quantised arrays that are not valid: {error}") from None
 
 
 def save(
     path: str | os.PathLike[str],
-    arrays: Mapping[str, ArrayLike],
+    arrays: Mapping[str, ArrayLike | QuantizedArray],
     *,
     metadata: Mapping[str, str] | None = None,
     max_shard_size: SupportsIndex | None = None,
@@ -93,7 +99,9 @@ def save(
         A ``.safetensors`` or ``.npz`` file, which may exist; with `max_shard_size`, a directory, which may
         exist but not hold a checkpoint.
     arrays : mapping of str to array_like
-        Of any NumPy dtype that the file can name, or of a format. What :func:`load` gives can be written
+        Of any NumPy dtype that the file can name, or of a format; or :class:`~ramekin.QuantizedArray`, which
+        is stored as its codes, under its own name, and scales under that name with ``_scale`` (and
+        ``_tensor_scale``) behind it. What :func:`load` gives can be written
         again, to the same file too; that is read one array after the other.
     metadata : mapping of str to str, optional
         Notes for the file's header, in safetensors only. ``{"format": "pt"}`` is what ``transformers`` asks
@@ -106,9 +114,10 @@ def save(
     OSError
         If the file cannot be written, or the directory holds a checkpoint already.
     TypeError
-        If a name or a note is no text, or there is no way to store a dtype.
+        If a name or a note is no text, or there is no way to store a dtype, or to name a format.
     ValueError
-        If the path says nothing of what to write, or a name or note is reserved or no valid text.
+        If the path says nothing of what to write, a name or note is reserved or no valid text, or
+        scales would take the name of another array.
     """
     target = Path(path)
     shard_size = None if max_shard_size is None else operator.index(max_shard_size)
@@ -119,35 +128,56 @@ def save(
         raise ValueError(f"{target}: accepted: *.safetensors, *.npz, or with max_shard_size a directory")
     if shard_size is not None and target.suffix in (".npz", ".safetensors"):
         raise ValueError(f"{target}: with max_shard_size a directory is written, not a {target.suffix} file")
-    pending = {_text(name, "the name of an array"): _unsaved(arrays, name) for name in arrays}
+    pending, schemes = _pending(arrays)
     if is_npz:
         if metadata:
             raise ValueError("a .npz file holds no metadata")
-        write_npz(target, pending)
+        write_npz(target, pending, schemes)
         return
     notes = _notes(metadata or {})
-    tensors, descriptions = {}, {}
-    for name, array in pending.items():
-        if name == _RESERVED_NAME:
-            raise ValueError(f"{name!r} cannot be the name of an array in a safetensors file")
-        try:
-            tensors[name], description = raw_tensor(array)
-        except TypeError as error:
-            raise TypeError(f"array {name!r}: {error}") from None
-        if description is not None:
-            descriptions[name] = description
+    if _RESERVED_NAME in pending:
+        raise ValueError(f"{_RESERVED_NAME!r} cannot be the name of an array in a safetensors file")
+    tensors, descriptions = raw_tensors(pending, schemes)
     if shard_size is None:
         write_safetensors(target, tensors, descriptions, notes)
     else:
         write_shards(target, tensors, descriptions, notes, shard_size)
 
 
-def _unsaved(arrays: Mapping[str, ArrayLike], name: str) -> Unsaved:
+def _pending(
+    arrays: Mapping[str, ArrayLike | QuantizedArray],
+) -> tuple[dict[str, Unsaved], dict[str, Scheme]]:
+    """Return what is to be written, and the schemes of what are codes of quantised arrays."""
+    pending: dict[str, Unsaved] = {}
+    schemes: dict[str, Scheme] = {}
+    for name in arrays:
+        _text(name, "the name of an array")
+        parts = _parts(arrays, name, schemes)
+        for part in parts:
+            if part in pending or (part != name and part in arrays):
+                raise ValueError(f"the scales of array {name!r} cannot be {part!r}, which is another array")
+        pending |= parts
+    return pending, schemes
+
+
+def _parts(
+    arrays: Mapping[str, ArrayLike | QuantizedArray], name: str, schemes: dict[str, Scheme]
+) -> dict[str, Unsaved]:
     if isinstance(arrays, Tensors):  # tells without reading
         info = arrays.info(name)
-        return Unsaved(info.dtype, info.shape, lambda: arrays[name])
-    array: AnyArray = np.asarray(arrays[name])
-    return Unsaved(array.dtype, array.shape, lambda: array)
+        if info.scheme is None:
+            return {name: Unsaved(info.dtype, info.shape, lambda: np.asarray(arrays[name]))}
+        schemes[name] = info.scheme
+        return taken_apart(name, info.scheme, lambda: arrays[name])
+    given = arrays[name]
+    if not isinstance(given, QuantizedArray):
+        array: AnyArray = np.asarray(given)
+        return {name: Unsaved(array.dtype, array.shape, lambda: array)}
+    try:
+        schemes[name] = scheme_of(name, given)
+    except TypeError as error:
+        raise TypeError(f"array {name!r}: {error}") from None
+    return taken_apart(name, schemes[name], lambda: given)
 
 
 def _notes(metadata: Mapping[str, str]) -> dict[str, str]:

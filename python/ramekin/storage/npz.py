@@ -20,12 +20,14 @@ from ramekin._types import AnyArray
 from ramekin.formats import FloatFormat, format_of
 from ramekin.storage.representation import (
     DESCRIPTIONS,
+    Description,
     check_bools,
     described,
     read_descriptions,
     restored,
     write_descriptions,
 )
+from ramekin.storage.scheme import Scheme, is_scheme
 from ramekin.storage.tensors import Entry, TensorInfo, Unsaved
 
 __all__ = ["read_npz", "write_npz"]
@@ -40,8 +42,8 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runti
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-def read_npz(path: Path) -> dict[str, Entry]:
-    """Open a file: its arrays in the order in which they lie there.
+def read_npz(path: Path) -> tuple[dict[str, Entry], dict[str, Scheme]]:
+    """Open a file: its arrays in the order in which they lie there, and the schemes of codes.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def read_npz(path: Path) -> dict[str, Entry]:
         raise ValueError(f"{path} is no valid .npz file: {error}") from None
 
 
-def _read(path: Path) -> dict[str, Entry]:
+def _read(path: Path) -> tuple[dict[str, Entry], dict[str, Scheme]]:
     archive = zipfile.ZipFile(path)
     entries: dict[str, Entry] = {}
     for member in archive.infolist():
@@ -71,15 +73,19 @@ def _read(path: Path) -> dict[str, Entry]:
             raise ValueError(f"array {name!r}: {error}") from None
     notes = entries.pop(_MEMBER, None)
     if notes is None:
-        return entries
+        return entries, {}
+    schemes = {}
     for name, description in read_descriptions(str(notes.read())).items():
         if name not in entries:
             raise ValueError(f"it describes an array {name!r}, which it does not hold")
         try:
-            entries[name] = _described(entries[name], described(description))
+            if is_scheme(description):
+                schemes[name] = Scheme.described(description)
+            else:
+                entries[name] = _described(entries[name], described(description))
         except ValueError as error:
             raise ValueError(f"array {name!r}: {error}") from None
-    return entries
+    return entries, schemes
 
 
 def _entry(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Entry:
@@ -132,7 +138,7 @@ def _described(entry: Entry, fmt: FloatFormat) -> Entry:
     return Entry(dataclasses.replace(entry.info, dtype=dtype), lambda: restored(entry.read(), fmt))
 
 
-def write_npz(path: Path, arrays: Mapping[str, Unsaved]) -> None:
+def write_npz(path: Path, arrays: Mapping[str, Unsaved], schemes: Mapping[str, Scheme]) -> None:
     """Write a file, whole or not at all, one array after the other.
 
     Raises
@@ -161,8 +167,9 @@ def write_npz(path: Path, arrays: Mapping[str, Unsaved]) -> None:
                 name,
                 values if fmt is None else values.astype(fmt.dtype, copy=False).view(fmt.code_dtype),
             )
-        if formats:
-            notes = {name: {"format": fmt.name} for name, fmt in formats.items()}
+        if formats or schemes:
+            notes: dict[str, Description] = {name: {"format": fmt.name} for name, fmt in formats.items()}
+            notes |= {name: scheme.description() for name, scheme in schemes.items()}
             _write(archive, _MEMBER, np.array(write_descriptions(notes)))
 
 

@@ -26,18 +26,21 @@ __all__ = [
     "array_from",
     "check_bools",
     "described",
+    "file_bytes",
     "raw_tensor",
     "read_descriptions",
     "restored",
     "stored_dtype",
+    "stored_name",
     "write_descriptions",
 ]
 
 #: The key of the file's metadata that holds the descriptions.
 DESCRIPTIONS = "ramekin"
 
-#: What a reader must know of a tensor beyond its dtype in the file: ``{"format": name}``.
-Description: TypeAlias = dict[str, str]
+#: What a reader must know of a tensor beyond its dtype in the file: ``{"format": name}``, or
+#: ``{"quantized": ...}`` of the codes of a quantised array.
+Description: TypeAlias = dict[str, Any]
 
 _INTEGERS_AND_FLOATS = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8",
@@ -96,6 +99,12 @@ def stored_dtype(name: str) -> np.dtype[Any]:
     return _DTYPES[name]
 
 
+def stored_name(dtype: np.dtype[Any], packed: FloatFormat | None) -> str:
+    """Return the dtype in a file of codes: that of a format packed in whole bytes, or of single ones."""
+    name = None if packed is None else _PACKED_NAMES.get(packed)
+    return name or _NAMES.get(dtype) or _CODES[dtype.itemsize]
+
+
 def raw_tensor(array: Unsaved) -> tuple[Raw, Description | None]:
     """Lay an array out for a safetensors file.
 
@@ -123,20 +132,20 @@ def raw_tensor(array: Unsaved) -> tuple[Raw, Description | None]:
     name, fmt = _NAMES.get(dtype.newbyteorder("<")), format_of(dtype)
     nbytes = array.size * dtype.itemsize
     if name is not None:
-        return Raw(name, array.shape, nbytes, lambda: _bytes(array.read())), None
+        return Raw(name, array.shape, nbytes, lambda: file_bytes(array.read())), None
     if fmt is None:
         accepted = ", ".join(str(known) for known in _DTYPES.values())
         raise TypeError(f"dtype {array.dtype} cannot be stored; accepted: {accepted}, float8 of any kind")
     packed = _PACKED_NAMES.get(fmt)
     if packed is not None and array.shape and array.shape[-1] * fmt.bits % 8 == 0:
         nbytes = array.size * fmt.bits // 8
-        return Raw(packed, array.shape, nbytes, lambda: pack(_bytes(array.read()), fmt)), None
-    return Raw(_CODES[dtype.itemsize], array.shape, nbytes, lambda: _bytes(array.read())), {
+        return Raw(packed, array.shape, nbytes, lambda: pack(file_bytes(array.read()), fmt)), None
+    return Raw(_CODES[dtype.itemsize], array.shape, nbytes, lambda: file_bytes(array.read())), {
         "format": fmt.name
     }
 
 
-def _bytes(array: AnyArray) -> AnyArray:
+def file_bytes(array: AnyArray) -> AnyArray:
     """Return the elements in C order and little-endian, as bytes, copied only where they lie otherwise."""
     flat = np.ascontiguousarray(array.reshape(-1))
     flat = flat.astype(flat.dtype.newbyteorder("="), copy=False)

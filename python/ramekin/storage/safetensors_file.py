@@ -29,16 +29,17 @@ from ramekin.storage.representation import (
     stored_dtype,
     write_descriptions,
 )
+from ramekin.storage.scheme import Scheme, is_scheme
 from ramekin.storage.tensors import Entry, TensorInfo
 
-__all__ = ["read_safetensors", "without_duplicates", "write_safetensors"]
+__all__ = ["judge", "lay_out", "read_safetensors", "without_duplicates", "write_safetensors"]
 
 _METADATA = "__metadata__"
 _ALIGNMENT = 8  # of the data, as the library has it
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
-    """Open a file: its tensors in the order in which they lie there, and its metadata.
+def read_safetensors(path: Path) -> tuple[dict[str, Entry], dict[str, str], dict[str, Scheme]]:
+    """Open a file: its tensors in the order in which they lie there, its metadata, and the schemes of codes.
 
     Raises
     ------
@@ -53,9 +54,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
         raise ValueError(f"{path} is no valid safetensors file: {error}") from None
 
 
-def _read(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
+def _read(path: Path) -> tuple[dict[str, Entry], dict[str, str], dict[str, Scheme]]:
     with path.open("rb") as file:
-        _judge(path)
+        judge(path)
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     start = 8 + int.from_bytes(mapped[:8], "little")
     header = json.loads(str(mapped[8:start], "utf-8"), object_pairs_hook=without_duplicates)
@@ -67,10 +68,17 @@ def _read(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     entries = {}
     for name in sorted(header, key=lambda name: (header[name]["data_offsets"], name)):
         entries[name] = _entry(path, mapped, start, name, header[name], descriptions.get(name))
-    return entries, metadata
+    schemes = {}
+    for name, description in descriptions.items():
+        if is_scheme(description):
+            try:
+                schemes[name] = Scheme.described(description)
+            except ValueError as error:
+                raise ValueError(f"tensor {name!r}: {error}") from None
+    return entries, metadata, schemes
 
 
-def _judge(path: Path) -> None:
+def judge(path: Path) -> None:
     """Have the library judge whether a file is valid; ValueError if not."""
     try:
         with safe_open(path, framework="numpy"):
@@ -101,7 +109,8 @@ def _entry(
     dtype, shape = facts["dtype"], tuple(facts["shape"])
     begin, end = facts["data_offsets"]
     array_dtype = stored_dtype(dtype)
-    if description is not None:
+    is_codes = is_scheme(description)
+    if description is not None and not is_codes:
         try:
             fmt = described(description)
             array_dtype = restored(np.empty(0, array_dtype), fmt).dtype
@@ -110,11 +119,17 @@ def _entry(
 
     def read() -> AnyArray:
         data = np.frombuffer(mapped, np.uint8, count=end - begin, offset=start + begin)
-        array = array_from(data, dtype, shape, description)
+        # Codes of a quantised array stay packed.
+        array = data if is_codes else array_from(data, dtype, shape, description)
         array.flags.writeable = False
         return array
 
-    return Entry(TensorInfo(array_dtype, shape, dtype, end - begin, path), read)
+    def release() -> None:
+        if end > begin and hasattr(mapped, "madvise"):
+            first = (start + begin) // mmap.PAGESIZE * mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_DONTNEED, first, start + end - first)
+
+    return Entry(TensorInfo(array_dtype, shape, dtype, end - begin, path), read, release)
 
 
 def write_safetensors(
@@ -132,6 +147,20 @@ def write_safetensors(
     ValueError
         If no reader would take it.
     """
+    text, offsets = lay_out(tensors, descriptions, metadata)
+    with io.replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            file.write(text)
+            for name in offsets:
+                file.write(tensors[name].data().data)
+        if temporary.is_file():  # and no pipe
+            judge(temporary)
+
+
+def lay_out(
+    tensors: Mapping[str, Raw], descriptions: Mapping[str, Description], metadata: Mapping[str, str]
+) -> tuple[bytes, dict[str, int]]:
+    """Return what a file begins with, and where in it each tensor begins, in their order there."""
     # Those of wide elements first, so that all are aligned.
     order = sorted(tensors, key=lambda name: (-stored_dtype(tensors[name].dtype).itemsize, name))
     header: dict[str, Any] = {}
@@ -148,10 +177,5 @@ def write_safetensors(
         begin = end
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
-    with io.replacing(path) as temporary:
-        with temporary.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for name in order:
-                file.write(tensors[name].data().data)
-        if temporary.is_file():  # and no pipe
-            _judge(temporary)
+    text = len(text).to_bytes(8, "little") + text
+    return text, {name: len(text) + header[name]["data_offsets"][0] for name in order}

@@ -14,6 +14,7 @@ from pathlib import Path
 from ramekin import io
 from ramekin.storage.representation import Description, Raw
 from ramekin.storage.safetensors_file import read_safetensors, without_duplicates, write_safetensors
+from ramekin.storage.scheme import Scheme
 from ramekin.storage.tensors import Entry
 
 __all__ = ["INDEX", "SINGLE", "read_index", "write_shards"]
@@ -28,8 +29,8 @@ _LONGEST_INDEX = 100_000_000  # bytes, as much as the library allows a header
 _SHARD = re.compile(r"(?!\.)[^/\\\0:]+\.safetensors")
 
 
-def read_index(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
-    """Open all files that an index names: the tensors it lists, in its order, and the files' metadata.
+def read_index(path: Path) -> tuple[dict[str, Entry], dict[str, str], dict[str, Scheme]]:
+    """Open all files that an index names: the tensors it lists, in its order, the files' metadata, schemes.
 
     What a file holds beyond what the index lists of it is no part of the checkpoint.
 
@@ -43,16 +44,18 @@ def read_index(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     shard_of = _weight_map(path)
     entries: dict[str, Mapping[str, Entry]] = {}
     metadata: dict[str, str] = {}
+    schemes: dict[str, Scheme] = {}
     for shard in dict.fromkeys(shard_of.values()):
         try:
-            entries[shard], notes = read_safetensors(path.parent / shard)
+            entries[shard], notes, of_codes = read_safetensors(path.parent / shard)
         except FileNotFoundError:
             raise ValueError(f"{path} names {shard!r}, which is not beside it") from None
         metadata = notes | metadata
+        schemes |= {name: scheme for name, scheme in of_codes.items() if shard_of.get(name) == shard}
     for name, shard in shard_of.items():
         if name not in entries[shard]:
             raise ValueError(f"{path} says that {shard!r} holds {name!r}, which it does not")
-    return {name: entries[shard][name] for name, shard in shard_of.items()}, metadata
+    return {name: entries[shard][name] for name, shard in shard_of.items()}, metadata, schemes
 
 
 def _weight_map(path: Path) -> dict[str, str]:

@@ -1,0 +1,176 @@
+"""What a converted checkpoint will be, known before any tensor is read: files, headers, offsets."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ramekin._native import __version__
+from ramekin._types import AnyArray
+from ramekin.checkpoint.partial import Place
+from ramekin.checkpoint.plan import Choice
+from ramekin.formats import FloatFormat
+from ramekin.storage.representation import Raw
+from ramekin.storage.safetensors_file import lay_out
+from ramekin.storage.scheme import Scheme, make_scheme, raw_tensors, taken_apart
+from ramekin.storage.sharded import SINGLE
+from ramekin.storage.tensors import Tensor, Tensors, Unsaved
+
+__all__ = ["Outcome", "check_target", "outcome_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A checkpoint that is to be.
+
+    Attributes
+    ----------
+    headers : dict of str to bytes
+        What each file begins with.
+    sizes : dict of str to int
+        How large each file is.
+    places : dict
+        For each tensor of the source where its parts come to lie.
+    index : str or None
+        The text of the index, of several files.
+    fingerprint : str
+        Of everything that decides on the bytes.
+    """
+
+    headers: dict[str, bytes]
+    sizes: dict[str, int]
+    places: dict[str, list[Place]]
+    index: str | None
+    fingerprint: str
+    _raws: dict[str, Raw]
+    _parts: dict[str, list[str]]
+    _results: dict[str, Tensor]
+
+    def data(self, name: str, result: Tensor) -> list[tuple[Place, AnyArray]]:
+        """Return the bytes of a tensor's parts and their places."""
+        self._results[name] = result
+        try:
+            raws = [self._raws[part] for part in self._parts[name]]
+            return [(place, raw.data()) for place, raw in zip(self.places[name], raws, strict=True)]
+        finally:
+            del self._results[name]
+
+
+def check_target(target: Path) -> None:
+    """Find out whether a checkpoint can be put there.
+
+    Raises
+    ------
+    OSError
+        If it cannot.
+    ValueError
+        If the path says nothing of what to write.
+    """
+    if target.suffix == ".npz":
+        raise ValueError(f"{target}: accepted: *.safetensors, or a directory")
+    if target.suffix == ".safetensors" and target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if target.suffix != ".safetensors" and target.exists():
+        if not target.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
+        if any(target.iterdir()):
+            raise FileExistsError(errno.EEXIST, "the directory is not empty", str(target))
+    if not target.absolute().parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.absolute().parent))
+
+
+def outcome_of(tensors: Tensors, choices: Mapping[str, Choice], target: Path) -> Outcome:
+    """Work out a converted checkpoint.
+
+    Files are those of the source if the target is a directory, else one.
+
+    Raises
+    ------
+    TypeError
+        If a format cannot be stored.
+    ValueError
+        If scales would take the name of another tensor.
+    """
+    results: dict[str, Tensor] = {}
+    pending: dict[str, Unsaved] = {}
+    schemes: dict[str, Scheme] = {}
+    parts_of: dict[str, list[str]] = {}
+    for name, choice in choices.items():
+        parts = _parts(name, tensors, choice, results, schemes)
+        for part in parts:
+            if part in pending or (part != name and part in tensors):
+                raise ValueError(f"the scales of {name!r} cannot be {part!r}, which is another tensor")
+        pending |= parts
+        parts_of[name] = list(parts)
+    raws, descriptions = raw_tensors(pending, schemes)
+
+    files: dict[str, list[str]] = {}
+    for name in choices:
+        source = tensors.info(name).file.name if tensors.path.name.endswith(".index.json") else SINGLE
+        files.setdefault(target.name if target.suffix == ".safetensors" else source, []).append(name)
+    if not files:
+        files[target.name if target.suffix == ".safetensors" else SINGLE] = []
+    if len(files) == 1 and target.suffix != ".safetensors":
+        files = {SINGLE: next(iter(files.values()))}
+    headers: dict[str, bytes] = {}
+    sizes: dict[str, int] = {}
+    shard_of: dict[str, str] = {}
+    places: dict[str, list[Place]] = {}
+    for file, names in files.items():
+        own = {part: raws[part] for name in names for part in parts_of[name]}
+        notes = {part: descriptions[part] for part in own if part in descriptions}
+        headers[file], offsets = lay_out(own, notes, tensors.metadata)
+        sizes[file] = len(headers[file]) + sum(raw.nbytes for raw in own.values())
+        shard_of |= dict.fromkeys(own, file)
+        for name in names:
+            places[name] = [Place(file, offsets[part], raws[part].nbytes) for part in parts_of[name]]
+    index = None
+    if len(files) > 1:
+        total = sum(raw.nbytes for raw in raws.values())
+        document = {"metadata": {"total_size": total}, "weight_map": dict(sorted(shard_of.items()))}
+        index = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    fingerprint = _fingerprint(tensors, choices, headers)
+    return Outcome(headers, sizes, places, index, fingerprint, raws, parts_of, results)
+
+
+def _parts(
+    name: str,
+    tensors: Tensors,
+    choice: Choice,
+    results: Mapping[str, Tensor],
+    schemes: dict[str, Scheme],
+) -> dict[str, Unsaved]:
+    info, rule = tensors.info(name), choice.rule
+    scheme = info.scheme if rule is None else None
+    if rule is not None and rule.is_scaled:
+        scheme = make_scheme(name, rule.format, rule.layout(info.shape))
+    if scheme is not None:
+        schemes[name] = scheme
+        return taken_apart(name, scheme, lambda: results[name])
+    dtype = info.dtype
+    if rule is not None:
+        assert isinstance(rule.format, FloatFormat)
+        dtype = rule.format.dtype
+
+    def read() -> AnyArray:
+        result = results[name]
+        assert not hasattr(result, "dequantize")
+        return result
+
+    return {name: Unsaved(dtype, info.shape, read)}
+
+
+def _fingerprint(tensors: Tensors, choices: Mapping[str, Choice], headers: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    files = sorted({tensors.info(name).file for name in tensors} | {tensors.path})
+    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    rules = [None if choice.rule is None else choice.rule.to_json() for choice in choices.values()]
+    digest.update(json.dumps([__version__, stats, list(choices), rules]).encode())
+    for name, header in headers.items():
+        digest.update(name.encode() + b"\0" + header)
+    return digest.hexdigest()

@@ -1,0 +1,142 @@
+"""``ramekin analyze``: what formats would make of the tensors of a file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ramekin import io
+from ramekin.checkpoint.rule import is_floating
+from ramekin.cli import json_output
+from ramekin.cli.arguments import check_environment, choices
+from ramekin.cli.errors import LineParser, OutputError, UsageError
+from ramekin.exploration import Analysis, analyze, candidates, default_candidates
+from ramekin.exploration_view import cells, facts, headings, html_page
+from ramekin.storage import load
+from ramekin.storage.tensors import Tensor
+
+__all__ = ["add_parser"]
+
+# The widest table. Where lines are shorter, a terminal may wrap it, but no number is cut off.
+_TABLE_WIDTH = 160
+
+
+def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
+    """Add this command to argparse's subparsers."""
+    parser = commands.add_parser(
+        "analyze",
+        help="show what formats would make of the tensors of a file",
+        description="For each tensor of floats show its range, and for each candidate format and scaling its "
+        "size and errors. Tensors are read one after the other.",
+        epilog="A candidate is a format, rounded to element by element or with its own blocks, or a format "
+        "and a scaling: float8_e4m3fn:tensor, float8_e4m3fn:row, float8_e4m3fn:block:128, nvfp4:tile:16x16.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help=".npy, .npz, .safetensors, an index of a sharded checkpoint, or its directory",
+    )
+    parser.add_argument(
+        "--formats", nargs="+", metavar="FORMAT",
+        help=f"candidates; default: {', '.join(_name(str(rule)) for rule in default_candidates())}",
+    )  # fmt: skip
+    json_output.add_option(parser, "the same as JSON, with the counts of all exponents")
+    parser.add_argument("--report", metavar="FILE.html", help="write a page with pictures of the exponents")
+    parser.set_defaults(run=run)
+
+
+def _name(rule: str) -> str:
+    return rule.replace(", ", ":")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Analyse tensor by tensor, print, and write what was asked for.
+
+    Raises
+    ------
+    UsageError
+        If an option or the file is not accepted.
+    OutputError
+        If an output could not be written after all.
+    """
+    rules = default_candidates()
+    if options.formats is not None:
+        rules = choices("--formats", options.formats, lambda name: candidates([name])[0])
+    json_output.check(options.json)
+    if options.report is not None:
+        try:
+            io.check_writable(options.report)
+        except OSError as error:
+            reason = error.strerror or error
+            raise UsageError(f"argument --report: cannot write {options.report!r}: {reason}") from None
+    check_environment()
+    # With the records on stdout, the tables make way: a program reads there.
+    console = Console(stderr=json_output.takes_stdout(options.json), highlight=False)
+    console.width = max(console.width, _TABLE_WIDTH)
+    found: list[Analysis] = []
+    skipped: list[str] = []
+    try:
+        for name, x in _tensors(options.file):
+            if x is None:
+                skipped.append(name)
+                continue
+            found.append(analyze(x, rules, name=name))
+            _print(console, found[-1])
+    except OSError as error:
+        raise UsageError(f"cannot read {options.file!r}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if skipped:
+        console.print(Text(f"not floats: {', '.join(skipped)}", style="dim"), soft_wrap=True)
+    document = {
+        "file": options.file,
+        "tensors": [analysis.to_json() for analysis in found],
+        "skipped": skipped,
+    }
+    json_output.write(options.json, document)
+    if options.report is not None:
+        try:
+            io.write_text(options.report, html_page(found, skipped, options.file))
+        except OSError as error:
+            raise OutputError(f"cannot write {options.report!r}: {error.strerror or error}") from None
+        sys.stderr.write(f"wrote {options.report}\n")
+
+
+def _tensors(path: str) -> Iterator[tuple[str, Tensor | None]]:
+    """Give names and tensors, None for one that is no floats."""
+    if path.endswith(".npy"):
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path} is no valid .npy file: {error}") from None
+        yield Path(path).stem, array if is_floating(array.dtype) else None
+        return
+    tensors = load(path)
+    for name in tensors:
+        info = tensors.info(name)
+        yield name, tensors[name] if info.scheme is not None or is_floating(info.dtype) else None
+        tensors.release(name)
+
+
+def _print(console: Console, analysis: Analysis) -> None:
+    console.print(Text(analysis.name, style="bold"), soft_wrap=True)
+    console.print(Text(facts(analysis)), soft_wrap=True)
+    console.print(_table([cells(one) for one in analysis.candidates]), no_wrap=True, crop=False)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for index, heading in enumerate(headings()):
+        table.add_column(heading, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table

@@ -1,0 +1,227 @@
+"""What formats would make of a tensor: where its exponents lie, and what each candidate loses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ramekin._types import AnyArray
+from ramekin.analysis import ErrorStats, pieces
+from ramekin.checkpoint.rule import Rule, is_floating, make_rule
+from ramekin.checkpoint.transform import converted, lost_elements
+from ramekin.convert import cast, real_numbers
+from ramekin.quantized import QuantizedArray
+
+__all__ = ["Analysis", "Candidate", "Histogram", "analyze", "candidates", "default_candidates"]
+
+_PIECE = 1 << 18
+
+_DEFAULT = (
+    "bfloat16", "float16", "float8_e4m3fn", "float8_e4m3fn:tensor", "float8_e4m3fn:row", "float8_e5m2",
+    "float8_e5m2:tensor", "mxfp8_e4m3", "mxint8", "mxfp6_e2m3", "mxfp4", "nvfp4",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many numbers have which exponent, ``floor(log2(|x|))``.
+
+    Attributes
+    ----------
+    first : int
+        The exponent of the first count.
+    counts : tuple of int
+        Of this exponent, the next one, and so on; empty if there is no finite number but 0.
+    zeros, infinities, nans : int
+        Numbers that have none.
+    """
+
+    first: int
+    counts: tuple[int, ...]
+    zeros: int
+    infinities: int
+    nans: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a format and scaling would make of a tensor.
+
+    Attributes
+    ----------
+    rule : Rule
+        Format, scaling and rounding.
+    nbytes : int
+        Of codes and scales.
+    stats : ErrorStats
+    lost : int
+        Finite elements that would become infinite or NaN.
+    """
+
+    rule: Rule
+    nbytes: int
+    stats: ErrorStats
+    lost: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the attributes; numbers that JSON does not have are text."""
+        stats = {
+            key: value if math.isfinite(value) else str(value) for key, value in asdict(self.stats).items()
+        }
+        return self.rule.to_json() | {"nbytes": self.nbytes, "stats": stats, "lost": self.lost}
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What was found of a tensor.
+
+    Attributes
+    ----------
+    name : str
+    dtype : str
+        Its dtype, or the format of a quantised one.
+    shape : tuple of int
+    size, nbytes : int
+    smallest, largest : float
+        The smallest and the largest finite magnitude but 0; NaN if there is none.
+    histogram : Histogram
+    candidates : list of Candidate
+        In the order in which they were asked for, without those whose blocks need more dimensions.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    size: int
+    nbytes: int
+    smallest: float
+    largest: float
+    histogram: Histogram
+    candidates: list[Candidate]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the attributes; numbers that JSON does not have are null."""
+        own = {key: getattr(self, key) for key in ("name", "dtype", "size", "nbytes")}
+        bounds = {
+            key: value if math.isfinite(value) else None
+            for key, value in (("smallest", self.smallest), ("largest", self.largest))
+        }
+        histogram = asdict(self.histogram) | {"counts": list(self.histogram.counts)}
+        found = [candidate.to_json() for candidate in self.candidates]
+        return own | bounds | {"shape": list(self.shape), "histogram": histogram, "candidates": found}
+
+
+def default_candidates() -> list[Rule]:
+    """Return the candidates that are tried where none are named."""
+    return candidates(_DEFAULT)
+
+
+def candidates(names: Sequence[str]) -> list[Rule]:
+    """Look candidates up: formats, with a colon and a scaling where it is not their own.
+
+    Raises
+    ------
+    ValueError
+        If a format or scaling is not known, or they do not go together.
+    """
+    rules = []
+    for name in names:
+        fmt, _, scaling = name.partition(":")
+        rules.append(make_rule(fmt, scaling or None))
+    return rules
+
+
+def analyze(
+    x: ArrayLike | QuantizedArray, formats: Sequence[str | Rule] | None = None, *, name: str = ""
+) -> Analysis:
+    """Measure what formats would make of an array.
+
+    Parameters
+    ----------
+    x : array_like or QuantizedArray
+        Real floats of any format; a quantised array is taken at its float32 values.
+    formats : sequence of str or Rule, optional
+        Candidates as ``"mxfp4"``, ``"float8_e4m3fn"`` (rounded element by element) or with a scaling of
+        :func:`~ramekin.convert_checkpoint`: ``"float8_e4m3fn:row"``, ``"float8_e4m3fn:block:128"``.
+    name : str
+        What to call it.
+
+    Returns
+    -------
+    Analysis
+        Its exponents, and the size and error of each candidate: those of :func:`~ramekin.cast` or
+        :func:`~ramekin.quantize`.
+
+    Raises
+    ------
+    TypeError
+        If `x` is no array of real floats.
+    ValueError
+        If a candidate is not known.
+    """
+    rules = [
+        rule
+        for given in (_DEFAULT if formats is None else formats)
+        for rule in ([given] if isinstance(given, Rule) else candidates([given]))
+    ]
+    dtype = str(x.format) if isinstance(x, QuantizedArray) else ""
+    nbytes = x.nbytes if isinstance(x, QuantizedArray) else 0
+    array: AnyArray = x.dequantize() if isinstance(x, QuantizedArray) else real_numbers(x, "analyze")
+    if not is_floating(array.dtype):
+        raise TypeError(f"analyze: x is {array.dtype}; accepted: real floats")
+    histogram, smallest, largest = _exponents(array)
+    found = []
+    for rule in rules:
+        if rule.is_scaled:
+            try:
+                rule.layout(array.shape)
+            except ValueError:
+                continue
+        y, stats = converted(array, rule)
+        found.append(Candidate(rule, _nbytes(y, rule), stats, lost_elements(array, y, stats)))
+    return Analysis(
+        name,
+        dtype or str(array.dtype),
+        array.shape,
+        array.size,
+        nbytes or array.nbytes,
+        smallest,
+        largest,
+        histogram,
+        found,
+    )
+
+
+def _nbytes(y: AnyArray | QuantizedArray, rule: Rule) -> int:
+    """Return how many bytes a result takes in a file; codes of fewer than 8 bits are packed there."""
+    if isinstance(y, QuantizedArray) or rule.format.bits >= 8:
+        return y.nbytes
+    whole_rows = y.ndim > 0 and y.shape[-1] * rule.format.bits % 8 == 0
+    return y.size * rule.format.bits // 8 if whole_rows else y.nbytes
+
+
+def _exponents(array: AnyArray) -> tuple[Histogram, float, float]:
+    # Of float64, the widest source, from that of the smallest subnormal on.
+    least = -1074
+    counts = np.zeros(1024 - least, np.int64)
+    zeros = infinities = nans = 0
+    smallest, largest = math.inf, -math.inf
+    for part in pieces(array.shape, [1] * array.ndim, _PIECE):
+        x = np.abs(cast(array[part], np.float64).reshape(-1))
+        nans += int(np.count_nonzero(np.isnan(x)))
+        infinities += int(np.count_nonzero(np.isinf(x)))
+        zeros += int(np.count_nonzero(x == 0))
+        x = x[np.isfinite(x) & (x != 0)]
+        if x.size:
+            smallest, largest = min(smallest, float(x.min())), max(largest, float(x.max()))
+            counts += np.bincount(np.frexp(x)[1] - 1 - least, minlength=counts.size)
+    used = np.flatnonzero(counts)
+    if not used.size:
+        return Histogram(0, (), zeros, infinities, nans), math.nan, math.nan
+    kept = counts[used[0] : used[-1] + 1].tolist()
+    return Histogram(int(used[0]) + least, tuple(kept), zeros, infinities, nans), smallest, largest

@@ -1,0 +1,277 @@
+"""`rk.analyze` and ``ramekin analyze``: exponents, candidates, pages, and what is refused."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import ramekin as rk
+from ramekin.cli.main import main
+
+X = np.random.default_rng(5).standard_normal((24, 40)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2]
+)
+def test_exponents_are_counted(dtype):
+    x = (X * np.exp2(np.arange(40) - 20)).astype(dtype)
+    x[0, :5] = [0, -0.0, np.inf, -np.inf, np.nan]
+    found = rk.analyze(x, [])
+    values = [float(value) for value in x.ravel()]
+    finite = [abs(value) for value in values if math.isfinite(value) and value]
+    expected = Counter(math.frexp(value)[1] - 1 for value in finite)
+    histogram = found.histogram
+    counts = {histogram.first + i: n for i, n in enumerate(histogram.counts) if n}
+    assert counts == expected
+    assert histogram.counts[0] > 0 < histogram.counts[-1]
+    zeros = sum(value == 0 for value in values)
+    assert (histogram.zeros, histogram.infinities, histogram.nans) == (
+        zeros, sum(map(math.isinf, values)), sum(map(math.isnan, values))
+    )  # fmt: skip
+    assert (found.smallest, found.largest) == (min(finite), max(finite))
+    assert (found.shape, found.size, found.nbytes, found.candidates) == ((24, 40), 960, x.nbytes, [])
+
+
+def test_smallest_subnormal_and_largest_number():
+    found = rk.analyze(np.array([5e-324, np.finfo(np.float64).max]), [])
+    assert found.histogram.first == -1074
+    assert len(found.histogram.counts) == 1024 + 1074
+    assert (found.smallest, found.largest) == (5e-324, np.finfo(np.float64).max)
+
+
+@pytest.mark.parametrize(
+    "x", [np.zeros((0, 3), np.float32), np.zeros(3), np.array([np.nan, np.inf])], ids=str
+)
+def test_nothing_to_count(x):
+    found = rk.analyze(x)
+    assert found.histogram.counts == ()
+    assert math.isnan(found.largest)
+    assert found.candidates
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+CANDIDATES = {
+    "bfloat16": lambda x: rk.cast(x, "bfloat16"),
+    "float4_e2m1fn": lambda x: rk.cast(x, "float4_e2m1fn"),
+    "float8_e4m3fn:tensor": lambda x: rk.quantize(x, "float8_e4m3fn"),
+    "float8_e4m3fn:row": lambda x: rk.quantize(x, "float8_e4m3fn", axis=-1),
+    "float8_e5m2:column": lambda x: rk.quantize(x, "float8_e5m2", axis=-2),
+    "float8_e5m2:block:8": lambda x: rk.quantize(x, "float8_e5m2", block=8),
+    "mxfp6_e2m3": lambda x: rk.quantize(x, "mxfp6_e2m3"),
+    "nvfp4:tile:4x16": lambda x: rk.quantize(x, "nvfp4", block=(4, 16)),
+}
+
+
+def test_candidates_are_measured():
+    found = rk.analyze(X, list(CANDIDATES), name="w")
+    assert (found.name, found.dtype) == ("w", "float32")
+    for candidate, (name, convert) in zip(found.candidates, CANDIDATES.items(), strict=True):
+        y = convert(X)
+        expected = rk.error_stats(X, y)
+        assert str(candidate.rule).startswith(name.split(":")[0])
+        for key in ("size", "max_abs", "max_rel", "overflow", "underflow", "nonfinite"):
+            assert getattr(candidate.stats, key) == getattr(expected, key), (name, key)
+        assert np.isclose(candidate.stats.sqnr_db, expected.sqnr_db, rtol=1e-9)
+        assert candidate.nbytes == (480 if name == "float4_e2m1fn" else y.nbytes)
+
+
+def test_overflow_to_nan_is_counted():
+    (candidate,) = rk.analyze(np.float32([1, 1000, np.nan]), ["float8_e4m3fn"]).candidates
+    assert (candidate.lost, candidate.stats.overflow, candidate.stats.nonfinite) == (1, 0, 2)
+
+
+def test_too_few_dimensions_leave_candidates_out():
+    found = rk.analyze(X[0], ["nvfp4:tile:16x16", "float16", "float8_e5m2:column"])
+    assert [str(candidate.rule) for candidate in found.candidates] == ["float16"]
+
+
+def test_quantised_arrays():
+    q = rk.quantize(X, "mxfp4")
+    found = rk.analyze(q, ["mxfp8_e4m3", "float8_e4m3fn"])
+    assert (found.dtype, found.nbytes) == ("mxfp4", q.nbytes)
+    assert found.candidates[0].stats.max_abs == 0
+
+
+def test_what_is_refused():
+    with pytest.raises(TypeError, match="analyze: x is int64; accepted: real floats"):
+        rk.analyze(np.arange(3))
+    with pytest.raises(TypeError, match="complex"):
+        rk.analyze(np.ones(3, complex))
+    with pytest.raises(ValueError, match="unknown format 'fp9'"):
+        rk.analyze(X, ["fp9"])
+    with pytest.raises(ValueError, match="unknown scaling 'rows'; accepted: none, tensor"):
+        rk.analyze(X, ["float8_e4m3fn:rows"])
+
+
+# --- the command ---
+
+
+def run(*arguments, **environment):
+    clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR", "NO_COLOR")}
+    return subprocess.run(
+        [sys.executable, "-m", "ramekin", "analyze", *map(str, arguments)],
+        capture_output=True, text=True, timeout=120, check=False, encoding="utf-8",
+        env=clean | {"PYTHONIOENCODING": "utf-8"} | environment,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    w = np.array([[1.0, 0.5, -0.3, 1e-9], [3.0, 500.0, 0.0, 2.0]], np.float32)
+    rk.save("in.safetensors", {"w": w, "<i>": rk.cast([1.5, np.nan], "bfloat16"), "n": np.arange(2)})
+    return tmp_path
+
+
+GOLDEN = """\
+w
+float32, 2 x 4, 32 bytes; magnitudes from 1e-09 to 500; zeros: 1
+                        SQNR  largest   largest   over-  under-
+ format         bytes     dB    error  relative  flow %  flow %
+ ──────────────────────────────────────────────────────────────
+ float8_e4m3fn      8  49.63   0.0125         1    12.5    12.5
+ mxfp8_e4m3        10  19.66       52         1    12.5    12.5
+<i>
+bfloat16, 2, 4 bytes; magnitudes from 1.5 to 1.5; NaNs: 1
+                        SQNR  largest   largest   over-  under-
+ format         bytes     dB    error  relative  flow %  flow %
+ ──────────────────────────────────────────────────────────────
+ float8_e4m3fn      2  exact        0         0       0       0
+ mxfp8_e4m3         3      -        -         -      50       0
+not floats: n
+"""
+
+
+def lines(text):
+    return [line.rstrip() for line in text.splitlines() if line.strip()]
+
+
+def test_golden_output(source):
+    done = run("in.safetensors", "--formats", "float8_e4m3fn,mxfp8_e4m3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert lines(done.stdout) == GOLDEN.splitlines()
+    assert (
+        run("in.safetensors", "--formats", "float8_e4m3fn", "mxfp8_e4m3", COLUMNS="20").stdout == done.stdout
+    )
+    assert "\x1b" not in done.stdout
+
+
+def test_json(source):
+    done = run("in.safetensors", "--json", "-", "--formats", "float8_e4m3fn", "mxfp4")
+    assert "float8_e4m3fn" in done.stderr
+    document = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert set(document) == {"file", "tensors", "skipped"}
+    assert document["skipped"] == ["n"]
+    by_name = {tensor["name"]: tensor for tensor in document["tensors"]}
+    assert set(by_name) == {"w", "<i>"}
+    w = by_name["w"]
+    assert w["histogram"]["first"] == -30
+    assert w["histogram"]["counts"][28:] == [1, 1, 1, 2, 0, 0, 0, 0, 0, 0, 1]
+    assert w["histogram"]["zeros"] == 1
+    assert by_name["<i>"]["histogram"]["nans"] == 1
+    plain = w["candidates"][0]
+    assert (plain["format"], plain["scaling"], plain["nbytes"], plain["lost"]) == (
+        "float8_e4m3fn",
+        "none",
+        8,
+        1,
+    )
+    assert set(plain["stats"]) == set(rk.ErrorStats.__dataclass_fields__)
+
+
+class Page(html.parser.HTMLParser):
+    """Checks that what is opened is closed, and that nothing is fetched."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.texts, self.tags = [], [], Counter()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags[tag] += 1
+        assert not {"src", "href", "onload"} & {name for name, _ in attributes}
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags[tag] += 1
+
+    def handle_endtag(self, tag):
+        if tag == "br":
+            return
+        while self.open[-1] == "br":
+            self.open.pop()
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def test_the_page(source):
+    assert main(["analyze", "in.safetensors", "--report", "a.html"]) == 0
+    text = (source / "a.html").read_text("utf-8")
+    page = Page()
+    page.feed(text)
+    page.close()
+    assert page.open == []
+    assert "<i>" in page.texts
+    assert page.tags["svg"] == 2
+    assert page.tags["i"] == 0
+    assert "prefers-color-scheme: dark" in text
+    assert not re.search(r"https?://|url\(", text)
+    # One bar for each exponent that occurs, one line for the axis and up to two for each candidate.
+    drawing = text[text.index("<svg") : text.index("</svg>")]
+    assert drawing.count("<rect") == 6
+    assert 1 + 12 <= drawing.count("<line") <= 1 + 24
+    for number in re.findall(r' (?:x|y|x1|x2|y1|y2|width|height)="(-?[\d.]+)"', drawing):
+        assert 0 <= float(number) <= 830
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "sharded", "q.safetensors"])
+def test_files_of_all_kinds(name, source):
+    if name == "x.npy":
+        np.save(name, X)
+    else:
+        rk.save(name, {"x": X if name != "q.safetensors" else rk.quantize(X, "mxfp4")},
+                max_shard_size=10**6 if name == "sharded" else None)  # fmt: skip
+    assert main(["analyze", name, "--json", "a.json", "--formats", "bfloat16"]) == 0
+    (tensor,) = json.loads((source / "a.json").read_text())["tensors"]
+    assert (tensor["name"], tensor["shape"]) == ("x", [24, 40])
+
+
+def test_integers_alone(source, capsys):
+    np.save("n.npy", np.arange(3))
+    assert main(["analyze", "n.npy"]) == 0
+    assert capsys.readouterr().out == "not floats: n\n"
+
+
+REFUSED = {
+    "absent": (["absent.safetensors"], "cannot read 'absent.safetensors': No such file"),
+    "format": (["in.safetensors", "--formats", "fp9"], "argument --formats: convert: unknown format 'fp9'"),
+    "no format": (["in.safetensors", "--formats", ","], "argument --formats: expected at least one name"),
+    "report": (["in.safetensors", "--report", "absent/x"], "argument --report: cannot write 'absent/x'"),
+    "json": (["in.safetensors", "--json", "absent/x"], "argument --json: cannot write 'absent/x'"),
+    "kind": (["x.txt"], "x.txt: accepted: *.safetensors"),
+    "npy": (["broken.npy"], "broken.npy is no valid .npy file: "),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_one_line_and_exit_code_2(case, source, capsys):
+    options, said = REFUSED[case]
+    (source / "broken.npy").write_bytes(b"")
+    assert main(["analyze", *options]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"ramekin: error: {said}")

@@ -1,0 +1,144 @@
+"""``ramekin convert`` as people run it: output, JSON, exit codes, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import ramekin as rk
+from ramekin.cli.main import main
+
+
+def run(*arguments, **environment):
+    """The command in a process of its own, neither input nor output a terminal."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR", "NO_COLOR")}
+    return subprocess.run(
+        [sys.executable, "-m", "ramekin", "convert", *map(str, arguments)],
+        capture_output=True, text=True, timeout=120, check=False, encoding="utf-8",
+        env=clean | {"PYTHONIOENCODING": "utf-8"} | environment,
+    )  # fmt: skip
+
+
+def lines(text):
+    return [line.rstrip() for line in text.splitlines() if line.strip()]
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tensors = {
+        "norm": np.array([1.0, 1.0625, 500.0], np.float32),
+        "proj": np.array([[0.1, -2.0], [3.0, 0.0]], np.float32),
+        "step": np.int64(7),
+    }
+    rk.save("in.safetensors", tensors)
+    return tmp_path / "in.safetensors"
+
+
+GOLDEN = """\
+                                                        SQNR
+ tensor  shape  from     to                     bytes     dB     error  lost              worst element
+ ──────────────────────────────────────────────────────────────────────────────────────────────────────
+ step    ()     int64    kept: int64, no float      8      -         -     -                          -
+ norm    3      float32  float8_e4m3fn              3  27.36       inf     1         1.0625 -> 1 at [1]
+ proj    2x2    float32  float8_e4m3fn              4  67.27  0.000433     0  0.1 -> 0.101562 at [0, 0]
+36 bytes -> 15 (0.417 of them); wrote out.safetensors
+"""
+
+
+def test_golden_output(source):
+    done = run("in.safetensors", "out.safetensors", "--to", "float8_e4m3fn")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert lines(done.stdout) == GOLDEN.splitlines()
+    assert "\x1b" not in done.stdout
+    narrow = run("in.safetensors", "out.safetensors", "--to", "float8_e4m3fn", COLUMNS="20")
+    assert narrow.stdout == done.stdout
+
+
+def test_json_alone_on_the_output(source):
+    done = run("in.safetensors", "out", "--to", "mxfp8_e4m3", "--keep", "norm", "--dry-run", "--json", "-")
+    assert done.returncode == 0
+    document = json.loads(done.stdout)
+    assert "nothing is written" in done.stderr
+    assert not (source.parent / "out").exists()
+    assert set(document) == {"source", "target", "nbytes_before", "nbytes_after", "resumed", "tensors"}
+    by_name = {tensor["name"]: tensor for tensor in document["tensors"]}
+    assert by_name["norm"] == {
+        "name": "norm", "shape": [3], "before": "float32", "after": "float32", "reason": "matches norm",
+        "nbytes_before": 12, "nbytes_after": 12, "stats": None, "lost": 0, "worst": None, "error": 0.0,
+    }  # fmt: skip
+    x = np.array([[0.1, -2.0], [3.0, 0.0]], np.float32)
+    stats = rk.quantize(x, "mxfp8_e4m3", stats=True).stats
+    assert by_name["proj"]["stats"]["sqnr_db"] == stats.sqnr_db
+    assert by_name["proj"]["worst"]["index"] == [0, 0]
+
+
+def test_json_has_no_numbers_that_json_lacks(source):
+    main(["convert", "in.safetensors", "out", "--to", "float8_e4m3fn", "--json", "e.json"])
+    document = json.loads((source.parent / "e.json").read_text(), parse_constant=pytest.fail)
+    norm = next(tensor for tensor in document["tensors"] if tensor["name"] == "norm")
+    assert norm["error"] == "inf"
+
+
+def test_all_options(source, tmp_path):
+    (tmp_path / "plan.json").write_text('{"ramekin_plan": 1, "tensors": {"norm": null}}')
+    options = (
+        "--to float8_e5m2 --scaling row --rounding stochastic --seed 3 --scale-rounding ceil --max-error 1"
+    )
+    assert main(["convert", "in.safetensors", "out", *options.split(), "--plan", "plan.json"]) == 0
+    read = rk.load("out")
+    x = rk.load("in.safetensors")["proj"]
+    expected = rk.quantize(x, "float8_e5m2", axis=-1, rounding="stochastic", seed=3, scale_rounding="ceil")
+    assert read["proj"] == expected
+    assert read["norm"].dtype == np.float32
+    assert main(["convert", "in.safetensors", "out.safetensors", "--to", "float8_e4m3fn", "--saturate"]) == 0
+    assert rk.load("out.safetensors")["norm"].astype(float).tolist() == [1, 1, 448]
+
+
+def test_too_large_an_error_is_exit_code_1(source):
+    done = run("in.safetensors", "out", "--to", "float8_e4m3fn", "--max-error", "0.1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "ramekin: error: nothing is written: tensor 'norm' would have an error of inf in float8_e4m3fn, more "
+        "than 0.1\n"
+    )
+    assert [path.name for path in source.parent.iterdir()] == ["in.safetensors"]
+
+
+REFUSED = {
+    "no format": ([], "there is neither a format nor a plan to convert by"),
+    "format": (["--to", "fp9"], "convert: unknown format 'fp9'; accepted: mxfp8_e4m3"),
+    "scaling": (["--to", "float16", "--scaling", "x"], "unknown scaling 'x'; accepted: none"),
+    "seed": (["--to", "float16", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
+    "max error": (["--to", "float16", "--max-error", "-1"], "max_error is -1.0; accepted"),
+    "plan": (["--plan", "absent"], "cannot convert: 'absent' No such file or directory"),
+    "json": (["--to", "float16", "--json", "absent/x"], "argument --json: cannot write 'absent/x'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_one_line_and_exit_code_2(case, source, capsys):
+    options, said = REFUSED[case]
+    assert main(["convert", "in.safetensors", "out", *options]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"ramekin: error: {said}")
+    assert [path.name for path in source.parent.iterdir()] == ["in.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("absent.safetensors", "cannot convert: 'absent.safetensors' No such file"),
+     ("broken.safetensors", "broken.safetensors is no valid safetensors file: header too small")],
+)  # fmt: skip
+def test_sources_that_are_none(name, said, source, capsys):
+    (source.parent / "broken.safetensors").touch()
+    assert main(["convert", name, "out", "--to", "float16"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ramekin: error: {said}")

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ramekin.amp.recipe import Recipe
+from ramekin.amp.schedule import Schedule
+from ramekin.history import History, Switch
 from ramekin.tasks import Task
-from ramekin.trainer import History
 
 __all__ = ["RunRecord", "Summary", "json_records", "summarize"]
 
@@ -22,9 +22,10 @@ class RunRecord:
     Attributes
     ----------
     recipe, task : str
+        The recipe's name, or the schedule as text.
     seed : int
     bits : str
-        Bits of activations, weights and gradients, as ``"8/8/8"``.
+        Bits of activations, weights and gradients, as ``"8/8/8"``; of a schedule, of each of its recipes.
     epochs : int
     train_loss, test_loss : float
         Of the last epoch.
@@ -41,6 +42,8 @@ class RunRecord:
         Fraction of the non-zero gradient elements that rounding made zero.
     step_time_ms : float
         Median over the steps, in milliseconds.
+    switches : tuple of Switch
+        Which recipe ran from which step on.
     """
 
     recipe: str
@@ -59,9 +62,10 @@ class RunRecord:
     steps: int
     gradient_underflow: float
     step_time_ms: float
+    switches: tuple[Switch, ...]
 
     @classmethod
-    def of(cls, task: Task, recipe: Recipe, seed: int, history: History) -> RunRecord:
+    def of(cls, task: Task, recipe: Schedule, seed: int, history: History) -> RunRecord:
         """Return the record of a finished run."""
         accuracies = history.test_accuracies
         return cls(
@@ -81,6 +85,7 @@ class RunRecord:
             steps=len(history.step_losses),
             gradient_underflow=history.gradient_underflow,
             step_time_ms=1e3 * statistics.median(history.step_times),
+            switches=history.switches,
         )
 
 

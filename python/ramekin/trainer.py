@@ -25,7 +25,8 @@ from ramekin.history import History, Progress, Switch
 from ramekin.nn.linear import Linear
 from ramekin.nn.losses import Loss
 from ramekin.nn.module import Module
-from ramekin.optim import ConstantSchedule, Optimizer, Schedule
+from ramekin.optim import ConstantSchedule, Optimizer, Schedule, clip_gradients
+from ramekin.optim.clipping import check_max_norm
 from ramekin.switching import RecipeSwitcher
 
 __all__ = ["History", "Progress", "Trainer"]
@@ -66,6 +67,9 @@ class Trainer:
         Factor on the optimiser's learning rate; constant if not given.
     loss_scale : LossScale, optional
         Where to start, and for all recipes, instead of what they ask for.
+    max_norm : float, optional
+        Limit of the norm of all gradients together, clipped by :func:`ramekin.optim.clip_gradients` after the
+        loss scale is taken out. Without it nothing is clipped.
 
     Attributes
     ----------
@@ -92,6 +96,7 @@ class Trainer:
         seed: int = 0,
         schedule: Schedule | None = None,
         loss_scale: LossScale | None = None,
+        max_norm: float | None = None,
     ) -> None:
         for name, number, least in (
             ("batch_size", batch_size, 1),
@@ -102,6 +107,8 @@ class Trainer:
                 raise TypeError(f"{name} must be an integer, not {type(number).__name__}")
             if number < least:
                 raise ValueError(f"{name} must be at least {least}, got {number}")
+        if max_norm is not None:
+            check_max_norm(max_norm)
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
@@ -109,6 +116,7 @@ class Trainer:
         self.batch_size = int(batch_size)
         self.epochs = int(epochs)
         self.seed = int(seed)
+        self.max_norm = max_norm
         self.schedule = ConstantSchedule() if schedule is None else schedule
         self.loss_scale: LossScale = NoLossScale() if loss_scale is None else loss_scale
         self._follows_recipes = loss_scale is None
@@ -226,6 +234,8 @@ class Trainer:
                     parameter.grad = remove_scale(self.loss_scale, parameter.grad)
                     finite = finite and bool(np.isfinite(parameter.grad).all())
         if finite:
+            if self.max_norm is not None:
+                clip_gradients(self.optimizer.parameters, self.max_norm)
             self.optimizer.step(rate)
         self.loss_scale = self.loss_scale.adjust(finite)
         return float(loss), finite

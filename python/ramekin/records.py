@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ramekin.amp.schedule import Schedule
-from ramekin.history import History, Switch
+from ramekin.history import History, Switch, json_value
 from ramekin.tasks import Task
 
 __all__ = ["RunRecord", "Summary", "json_records", "summarize"]
@@ -167,12 +166,4 @@ def json_records(records: Iterable[RunRecord]) -> list[dict[str, Any]]:
 
     Numbers that JSON cannot hold (NaN, infinity) become None, as does the accuracy of a task without classes.
     """
-    return [{name: _plain(value) for name, value in asdict(record).items()} for record in records]
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return [{name: json_value(value) for name, value in asdict(record).items()} for record in records]

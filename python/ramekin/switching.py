@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ramekin.amp.recipe import Recipe
 from ramekin.amp.schedule import Schedule
-from ramekin.history import Switch
+from ramekin.history import Switch, recipe_text
 from ramekin.nn.linear import Linear
 from ramekin.nn.module import Module
 
@@ -56,9 +56,7 @@ class RecipeSwitcher:
     @property
     def text(self) -> str:
         """The same for people: a name, or several as ``"pattern=name pattern=name"``."""
-        if self._schedule.is_uniform:
-            return self._in_force["*"].name
-        return " ".join(f"{pattern}={recipe.name}" for pattern, recipe in self._in_force.items())
+        return recipe_text({pattern: recipe.name for pattern, recipe in self._in_force.items()})
 
     def begin(self, step: int) -> list[Switch]:
         """Prepare one step, counted from 0, and return what has changed by it."""

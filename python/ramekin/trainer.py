@@ -21,7 +21,8 @@ from ramekin.amp.loss_scale import (
 from ramekin.amp.recipe import Recipe
 from ramekin.amp.schedule import Phases, as_schedule
 from ramekin.amp.schedule import Schedule as PrecisionSchedule
-from ramekin.history import History, Progress, Switch
+from ramekin.callbacks import Callback
+from ramekin.history import Epoch, History, Progress, Switch
 from ramekin.nn.linear import Linear
 from ramekin.nn.losses import Loss
 from ramekin.nn.module import Module
@@ -129,8 +130,9 @@ class Trainer:
         test: tuple[npt.ArrayLike, npt.ArrayLike],
         *,
         progress: Callable[[Progress], None] | None = None,
+        callbacks: Iterable[Callback] = (),
     ) -> History:
-        """Train for all epochs, evaluating after each.
+        """Train for all epochs, or until a callback ends the run, evaluating after each.
 
         Parameters
         ----------
@@ -138,6 +140,8 @@ class Trainer:
             Inputs of shape (n, features), real and finite; targets as the loss takes them.
         progress : callable, optional
             Called after every step.
+        callbacks : iterable of Callback, optional
+            Called in their order, after `progress`.
 
         Returns
         -------
@@ -156,6 +160,10 @@ class Trainer:
         total_steps, steps_per_epoch = self.run_length(rows)
         switcher = RecipeSwitcher(self.model, self.precision, total_steps, steps_per_epoch)
         switches: list[Switch] = []
+        rates: list[float] = []
+        scales: list[float] = []
+        taken_steps: list[bool] = []
+        callbacks = list(callbacks)
         step_losses: list[float] = []
         step_times: list[float] = []
         train_losses: list[float] = []
@@ -165,6 +173,8 @@ class Trainer:
         layers = [module for module in self.model.walk() if isinstance(module, Linear)]
         for layer in layers:
             layer.nonzero_gradients = layer.lost_gradients = 0
+        for callback in callbacks:
+            callback.on_begin(self)
         for epoch in range(self.epochs):
             order = rng.permutation(rows)
             weighted = 0.0
@@ -175,30 +185,46 @@ class Trainer:
                     switches += switched
                     self._choose_loss_scale(switcher.recipes)
                 rate = self.optimizer.lr * self.schedule(len(step_losses), total_steps)
+                rates.append(rate)
+                scales.append(self.loss_scale.scale)
                 began = time.perf_counter()
                 loss, taken = self._step(inputs[batch], targets[batch], rate)
                 step_times.append(time.perf_counter() - began)
                 step_losses.append(loss)
+                taken_steps.append(taken)
                 skipped += not taken
                 weighted += loss * len(batch)
+                now = Progress(
+                    step=len(step_losses),
+                    total_steps=total_steps,
+                    epoch=epoch,
+                    epochs=self.epochs,
+                    loss=loss,
+                    recipe=switcher.text,
+                    loss_scale=self.loss_scale.scale,
+                    skipped_steps=skipped,
+                )
                 if progress is not None:
-                    progress(
-                        Progress(
-                            step=len(step_losses),
-                            total_steps=total_steps,
-                            epoch=epoch,
-                            epochs=self.epochs,
-                            loss=loss,
-                            recipe=switcher.text,
-                            loss_scale=self.loss_scale.scale,
-                            skipped_steps=skipped,
-                        )
-                    )
+                    progress(now)
+                for callback in callbacks:
+                    callback.on_step(self, now)
             train_losses.append(weighted / rows)
             test_loss, accuracy = self.evaluate(test_inputs, test_targets)
             test_losses.append(test_loss)
             accuracies.append(accuracy)
-        return History(
+            over = Epoch(
+                epoch=epoch,
+                epochs=self.epochs,
+                train_loss=train_losses[-1],
+                test_loss=test_loss,
+                test_accuracy=accuracy if self.loss.classifies else None,
+                recipe=switcher.text,
+            )
+            # All are told before any of them ends the run.
+            ends = [callback.on_epoch(self, over) for callback in callbacks]
+            if any(ends):
+                break
+        history = History(
             step_losses=tuple(step_losses),
             train_losses=tuple(train_losses),
             test_losses=tuple(test_losses),
@@ -209,7 +235,14 @@ class Trainer:
             gradient_underflow=sum(layer.lost_gradients for layer in layers)
             / max(1, sum(layer.nonzero_gradients for layer in layers)),
             switches=tuple(switches),
+            steps_per_epoch=steps_per_epoch,
+            learning_rates=tuple(rates),
+            loss_scales=tuple(scales),
+            steps_taken=tuple(taken_steps),
         )
+        for callback in callbacks:
+            callback.on_end(self, history)
+        return history
 
     def run_length(self, rows: int) -> tuple[int, int]:
         """Return how many steps a run over `rows` training rows has, and how many one epoch has."""

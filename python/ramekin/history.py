@@ -48,7 +48,7 @@ class Progress:
     recipe : str
         What the last step ran in: a name, or several as ``"pattern=name pattern=name"``.
     loss_scale : float
-        For the next step.
+        As the last step left it.
     skipped_steps : int
         So far, because a gradient was not finite.
     """

@@ -106,6 +106,29 @@ def test_table_of_a_pipe_is_plain_and_whole() -> None:
     assert all(float(cell) >= 0 for cell in cells[2:5] + cells[7:])
 
 
+def test_schedules_stand_where_recipes_do() -> None:
+    staged = "float8:50%,bfloat16:40%,float32:10%"
+    done = run(
+        "compare", "--recipes", "float32,bfloat16", staged, "float8:30,bfloat16", "bfloat16:rest",
+        "--epochs", "2", "--json", "-", COLUMNS="30",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    runs = {record["recipe"]: record for record in records(done.stdout)}
+    assert list(runs) == ["float32", "bfloat16", staged, "float8:30steps,bfloat16:rest"]
+    assert runs[staged]["bits"] == "8/8/8>16/16/16>32/32/32"
+    # 58 steps: 29 in float8, then until 0.9 * 58 = 52.2.
+    assert runs[staged]["switches"] == [
+        {"step": 0, "layers": "*", "recipe": "float8"},
+        {"step": 29, "layers": "*", "recipe": "bfloat16"},
+        {"step": 53, "layers": "*", "recipe": "float32"},
+    ]
+    assert [s["step"] for s in runs["float8:30steps,bfloat16:rest"]["switches"]] == [0, 30]
+    assert [s["recipe"] for s in runs["float32"]["switches"]] == ["float32"]
+    assert "…" not in done.stderr
+    (row,) = (line for line in done.stderr.splitlines() if staged in line)
+    assert len(row.split()) == 11
+
+
 def test_table_without_float32_has_no_gap(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--recipes", "bfloat16", "--epochs", "1"]) == 0
     (row,) = (line for line in capsys.readouterr().out.splitlines() if "bfloat16" in line)
@@ -190,6 +213,13 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
         (["compare", "--recipes", "float32", "fp8"], ["--recipes", "'fp8'", "float8-unscaled"]),
         (["compare", "--recipes", "float32,float64"], ["'float64'", "bfloat16"]),
         (["compare", "--recipes"], ["--recipes", "at least one"]),
+        (["compare", "--recipes", "float8:50%,fp8:50%"], ["--recipes", "unknown recipe 'fp8'"]),
+        (["compare", "--recipes", "float8:50%,bfloat16:40%"], ["--recipes", "add up to 90"]),
+        (["compare", "--recipes", "float32,float8:x"], ["--recipes", "length 'x' of float8", "'N%'"]),
+        (
+            ["compare", "--recipes", "float32", "float8:1epoch", "--epochs", "2"],
+            ["--recipes", "'float8:1epochs' ends after 29 of 58 steps", "'recipe:rest'"],
+        ),
         (["compare", "--epochs", "0"], ["--epochs", "at least 1", "'0'"]),
         (["compare", "--epochs", "-3"], ["--epochs", "at least 1"]),
         (["compare", "--epochs", "2.5"], ["--epochs", "integer", "'2.5'"]),

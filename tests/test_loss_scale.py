@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 
+from gradscaler import GradScalerState
 from ramekin.amp import DynamicLossScale, NoLossScale, StaticLossScale
 from ramekin.amp.loss_scale import apply_scale, remove_scale
 
@@ -103,3 +105,93 @@ def test_dynamic_refuses(arguments: dict[str, Any], message: str) -> None:
 def test_static_refuses(scale: float) -> None:
     with pytest.raises(ValueError, match="scale must be"):
         StaticLossScale(scale)
+
+
+# --- against GradScaler ---
+
+RULES = [
+    {},
+    {"scale": 3.0, "growth_factor": 1.7, "backoff_factor": 0.3, "growth_interval": 2},
+    {"scale": 0.1, "growth_factor": 1.1, "backoff_factor": 0.9, "growth_interval": 1},
+    {"scale": 2.0**120, "growth_factor": 3.0, "growth_interval": 1},
+]
+
+
+def events(seed: int, steps: int = 400) -> list[bool]:
+    """Whether each step's gradients are finite: long good runs and some streaks of bad ones."""
+    rng = np.random.default_rng(seed)
+    return [bool(good) for good in rng.random(steps) > 0.1] + [False] * 5 + [True] * 2100
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_dynamic_follows_gradscalers_documented_rule(rule: dict[str, Any], seed: int) -> None:
+    ours = DynamicLossScale(**rule, min_scale=2.0**-120)
+    theirs = GradScalerState(**rule)
+    for finite in events(seed):
+        ours = ours.adjust(finite)
+        theirs.update(found_inf=not finite)
+        assert np.float32(ours.scale) == theirs.scale
+        assert ours.good_steps == theirs.growth_tracker
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_dynamic_follows_pytorch(rule: dict[str, Any]) -> None:
+    torch = pytest.importorskip("torch")
+    ours = DynamicLossScale(**rule, min_scale=2.0**-120)
+    scale = torch.full((1,), ours.scale, dtype=torch.float32)
+    tracker = torch.zeros(1, dtype=torch.int32)
+    for finite in events(2):
+        ours = ours.adjust(finite)
+        torch._amp_update_scale_(
+            scale, tracker, torch.full((1,), float(not finite)),
+            ours.growth_factor, ours.backoff_factor, ours.growth_interval,
+        )  # fmt: skip
+        assert (np.float32(ours.scale), ours.good_steps) == (scale.item(), tracker.item())
+
+
+# --- state ---
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [NoLossScale(), StaticLossScale(3.0), DynamicLossScale(7.0, 3.0, 0.25, 11, 0.5, 4)],
+)
+def test_state_goes_out_and_in(scale: Any) -> None:
+    state = json.loads(json.dumps(scale.state_dict()))
+    fresh = {"NoLossScale": NoLossScale(), "StaticLossScale": StaticLossScale(1.0)}
+    assert fresh.get(type(scale).__name__, DynamicLossScale()).load_state(state) == scale
+
+
+def test_restored_scale_goes_on_as_if_never_stopped() -> None:
+    scale = restored = DynamicLossScale(scale=8.0, growth_interval=3)
+    for finite in events(4, 60):
+        scale = scale.adjust(finite)
+        restored = DynamicLossScale().load_state(restored.state_dict()).adjust(finite)
+        assert restored == scale
+
+
+@pytest.mark.parametrize(
+    ("scale", "state", "error", "message"),
+    [
+        (NoLossScale(), {"scale": 1.0}, ValueError, r"fit a NoLossScale: missing \[\], unknown \['scale'\]"),
+        (StaticLossScale(2.0), {}, ValueError, r"fit a StaticLossScale: missing \['scale'\], unknown \[\]"),
+        (StaticLossScale(2.0), {"scale": 0.0}, ValueError, "scale must be a finite number above 0, got 0.0"),
+        (DynamicLossScale(), {"scale": 1.0}, ValueError, "DynamicLossScale: missing .*'good_steps'"),
+        (
+            DynamicLossScale(),
+            DynamicLossScale().state_dict() | {"good_steps": 1.5},
+            TypeError,
+            "good_steps must be an integer, not float",
+        ),
+        (
+            DynamicLossScale(),
+            DynamicLossScale().state_dict() | {"good_steps": -1},
+            ValueError,
+            "good_steps must not be negative",
+        ),
+    ],
+)
+def test_bad_state(scale: Any, state: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        scale.load_state(state)

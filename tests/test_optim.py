@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
+import ramekin
 from ramekin.nn import Parameter
-from ramekin.optim import SGD, AdamW, ConstantSchedule, CosineSchedule
+from ramekin.optim import (
+    SGD,
+    AdamW,
+    ConstantSchedule,
+    CosineSchedule,
+    clip_gradients,
+    gradient_norm,
+)
 
 # Twenty float32 steps of a handful of roundings each: errors add up to some 100 units in the last
 # place at worst, about 1e-5 relative to the size of the values (about 1).
@@ -141,10 +150,149 @@ def test_warmup_rises_to_one_and_the_cosine_takes_over() -> None:
     assert schedule(0, 4) == 1.0
 
 
+def transcribed(kind: Any, step: int, total: int, rising: int, final: float) -> float:
+    """The factor as the papers put it: Goyal et al. 2017 for the rise, SGDR's equation 5 for the fall."""
+    if step < rising:
+        return (step + 1) / rising
+    if kind is ConstantSchedule:
+        return 1.0
+    return final + 0.5 * (1 - final) * (1 + math.cos((step - rising) / (total - rising) * math.pi))
+
+
+@pytest.mark.parametrize("kind", [ConstantSchedule, CosineSchedule])
+@pytest.mark.parametrize("total", [1, 7, 100])
+def test_schedules_against_a_transcription(kind: Any, total: int) -> None:
+    finals: list[dict[str, float]] = [{}] if kind is ConstantSchedule else [{}, {"final": 0.1}]
+    for end in finals:
+        for options, rising in (({}, 0), ({"warmup": 0.25}, total // 4), ({"warmup_steps": 5}, 5)):
+            schedule = kind(**options, **end)
+            for step in range(total):
+                expected = transcribed(kind, step, total, rising, end.get("final", 0.0))
+                assert schedule(step, total) == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"warmup": -0.1}, "warmup"), ({"warmup": 1.0}, "warmup"), ({"final": 1.5}, "final")],
+    [
+        ({"warmup": -0.1}, r"warmup must lie in \[0, 1\), got -0.1"),
+        ({"warmup": 1.0}, "for a number of steps, use warmup_steps"),
+        ({"warmup_steps": -1}, "warmup_steps must not be negative, got -1"),
+        ({"warmup": 0.1, "warmup_steps": 3}, "warmup and warmup_steps exclude each other"),
+    ],
 )
-def test_bad_schedule(arguments: dict[str, float], message: str) -> None:
+@pytest.mark.parametrize("kind", [CosineSchedule, ConstantSchedule])
+def test_bad_schedule(kind: Any, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        CosineSchedule(**arguments)
+        kind(**arguments)
+
+
+def test_bad_schedule_of_one_kind() -> None:
+    with pytest.raises(ValueError, match=r"final must lie in \[0, 1\], got 1.5"):
+        CosineSchedule(final=1.5)
+    with pytest.raises(TypeError, match="warmup_steps must be an integer, not float"):
+        ConstantSchedule(warmup_steps=2.0)  # type: ignore[arg-type]
+
+
+# --- gradient clipping ---
+
+
+def with_gradients(*gradients: Any) -> list[Parameter]:
+    parameters = []
+    for gradient in gradients:
+        parameters.append(Parameter(np.zeros(np.shape(gradient), np.float32)))
+        parameters[-1].grad = np.array(gradient, np.float32)
+    return parameters
+
+
+def squared_norm(parameters: list[Parameter]) -> Fraction:
+    return sum(
+        (Fraction(float(g)) ** 2 for p in parameters if p.grad is not None for g in p.grad.flat), Fraction(0)
+    )
+
+
+@pytest.mark.parametrize("exponent", [0, -149, -126, -80, 60, 127])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_gradient_norm_is_right_over_all_of_float32(exponent: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    parts = [
+        rng.uniform(-1, 1, shape) * 10.0 ** rng.integers(-3, 1) for shape in ((7, 30), (3,), (40, 1), ())
+    ]
+    parameters = with_gradients(*(np.ldexp(part, exponent + 1) / 2 for part in parts))
+    parameters.append(Parameter(np.zeros(3, np.float32)))  # without a gradient
+    norm, square = Fraction(gradient_norm(parameters)), squared_norm(parameters)
+    # |norm - n| <= 2^-24 n, by its square.
+    assert (1 - Fraction(1, 2**24)) ** 2 * square <= norm**2 <= (1 + Fraction(1, 2**24)) ** 2 * square
+
+
+def test_gradient_norm_of_special_gradients() -> None:
+    assert gradient_norm([]) == gradient_norm(with_gradients([0.0, -0.0], np.zeros((0, 3)))) == 0.0
+    assert gradient_norm(with_gradients([1.0], [-math.inf])) == math.inf
+    assert math.isnan(gradient_norm(with_gradients([math.nan, math.inf], [1.0])))
+    assert math.isnan(gradient_norm(with_gradients([math.inf], [math.nan], [1.0])))
+    assert gradient_norm(with_gradients([3.0], [4.0])) == 5.0
+
+
+def test_gradient_norm_has_the_same_bits_for_any_thread_count() -> None:
+    parameters = with_gradients(*(np.random.default_rng(i).normal(size=(300, 257)) for i in range(3)))
+    threads = ramekin.get_num_threads()
+    norms = set()
+    try:
+        for count in (1, 2, 3):
+            ramekin.set_num_threads(count)
+            norms.add(gradient_norm(parameters))
+    finally:
+        ramekin.set_num_threads(threads)
+    assert len(norms) == 1
+    # Strides do not show either: the order is that of the elements.
+    for parameter in parameters:
+        assert parameter.grad is not None
+        parameter.grad = np.asfortranarray(parameter.grad)
+    assert norms == {gradient_norm(parameters)}
+
+
+@pytest.mark.parametrize("max_norm", [0.5, 10.0, 1e6])
+def test_clipping_by_its_formula(max_norm: float) -> None:
+    rng = np.random.default_rng(5)
+    parameters = with_gradients(rng.normal(size=(30, 20)), rng.normal(size=20))
+    before = [parameter.grad for parameter in parameters]
+    kept = [np.array(gradient) for gradient in before]
+    norm = math.sqrt(squared_norm(parameters))
+    assert clip_gradients(parameters, max_norm) == pytest.approx(norm, rel=2.0**-24)
+    factor = min(1.0, max_norm / (norm + 1e-6))
+    for parameter, gradient, copy in zip(parameters, before, kept, strict=True):
+        assert parameter.grad is not None
+        assert parameter.grad.dtype == np.float32
+        # The norm, the factor's rounding and the product's: three times half a unit, 2^-24.
+        np.testing.assert_allclose(parameter.grad, factor * copy.astype(np.float64), rtol=3 * 2.0**-24)
+        assert np.array_equal(gradient, copy)
+        assert (parameter.grad is gradient) == (factor == 1.0)
+    assert gradient_norm(parameters) <= max(max_norm, 1e-30) * (1 + 2.0**-22)
+
+
+def test_clipping_agrees_with_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(6)
+    parameters = with_gradients(rng.normal(size=(30, 20)), rng.normal(size=20))
+    theirs = []
+    for parameter in parameters:
+        theirs.append(torch.nn.Parameter(torch.zeros(parameter.value.shape)))
+        theirs[-1].grad = torch.from_numpy(np.array(parameter.grad))
+    norm = torch.nn.utils.clip_grad_norm_(theirs, 0.7)
+    # PyTorch adds 620 squares in float32.
+    assert clip_gradients(parameters, 0.7) == pytest.approx(float(norm), rel=620 * 2.0**-24)
+    for parameter, their in zip(parameters, theirs, strict=True):
+        np.testing.assert_allclose(parameter.grad, their.grad.numpy(), rtol=620 * 2.0**-24)
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_clipping_leaves_gradients_that_are_not_finite(bad: float) -> None:
+    parameters = with_gradients([1.0, bad], [100.0])
+    norm = clip_gradients(parameters, 1.0)
+    assert not math.isfinite(norm)
+    assert np.array_equal(parameters[1].grad, [100.0])
+
+
+@pytest.mark.parametrize("max_norm", [0.0, -1.0, math.nan, math.inf])
+def test_bad_limit(max_norm: float) -> None:
+    with pytest.raises(ValueError, match="max_norm must be a finite number above 0, got"):
+        clip_gradients([], max_norm)

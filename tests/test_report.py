@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ramekin.history import Switch
 from ramekin.records import RunRecord, json_records, summarize
 from ramekin.report import ReportTable, html_report, loss_curves, spread
 
@@ -24,7 +25,7 @@ def record(recipe: str = "float32", task: str = "classify", seed: int = 0, **fie
         "losses": (0.5, 0.3, 0.2), "test_losses": (0.6, 0.3, 0.25), "accuracies": (0.5, 0.8, 0.9),
         "step_losses": (0.7, 0.5, 0.4, 0.3, 0.2, 0.1), "skipped_steps": 0, "steps": 6,
         "gradient_underflow": 0.125,
-        "step_time_ms": 2.0,
+        "step_time_ms": 2.0, "switches": (Switch(0, "*", recipe),),
     }  # fmt: skip
     return RunRecord(**(values | fields))
 

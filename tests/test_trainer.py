@@ -13,7 +13,7 @@ import reference_mlp
 from ramekin.amp import DynamicLossScale, Recipe, StaticLossScale
 from ramekin.formats import float8_e4m3fn, float16
 from ramekin.nn import Linear, MeanSquaredError, Module, ReLU, Sequential, SoftmaxCrossEntropy
-from ramekin.optim import SGD, AdamW, CosineSchedule
+from ramekin.optim import SGD, AdamW, CosineSchedule, gradient_norm
 from ramekin.tasks import Task, as_task, tasks
 from ramekin.trainer import History, Progress, Trainer
 
@@ -219,6 +219,27 @@ def test_skipped_steps_do_not_reach_the_optimizer() -> None:
     assert rates == expected
 
 
+def test_clipping_acts_on_the_unscaled_gradient_of_taken_steps() -> None:
+    rates = []
+
+    class Looking(SGD):
+        def step(self, lr: float | None = None) -> None:
+            rates.append(gradient_norm(self.parameters))
+            super().step(lr)
+
+    for scale in (1.0, 2.0**12):
+        model = toy_model()
+        Trainer(
+            model, SoftmaxCrossEntropy(), Looking(model.parameters(), 0.1),
+            batch_size=16, epochs=2, loss_scale=StaticLossScale(scale), max_norm=0.25,
+        ).fit(toy_data(), toy_data(1))  # fmt: skip
+    plain, scaled = rates[:8], rates[8:]
+    assert plain == scaled
+    assert max(plain) == pytest.approx(0.25, rel=1e-5)
+    unclipped = toy_trainer().fit(toy_data(), toy_data(1))
+    assert toy_trainer(max_norm=1e9).fit(toy_data(), toy_data(1)).step_losses == unclipped.step_losses
+
+
 def test_gradients_that_never_are_finite_leave_the_model_alone() -> None:
     # Unscaled e4m3fn has no infinity: 1000 becomes NaN in the forward pass, in every step.
     recipe = Recipe("narrow", float8_e4m3fn, float16, float16)
@@ -324,6 +345,7 @@ def test_small_floats_and_integers_are_data() -> None:
         ({"seed": -1}, ValueError, "seed must be at least 0"),
         ({"epochs": 2.0}, TypeError, "epochs must be an integer, not float"),
         ({"seed": True}, TypeError, "seed must be an integer, not bool"),
+        ({"max_norm": 0.0}, ValueError, "max_norm must be a finite number above 0, got 0.0"),
         ({"recipe": "float12"}, ValueError, "unknown recipe 'float12'"),
     ],
 )

@@ -55,6 +55,17 @@ def test_autoencoding_near_float32(recipe: str, limit: float) -> None:
     assert abs(100 * (test_loss(recipe) / test_loss("float32") - 1)) <= limit
 
 
+def test_a_last_quarter_in_bfloat16_makes_up_for_float8() -> None:
+    staged = "float8:75%,bfloat16:25%"
+    assert abs(100 * (test_loss(staged) / test_loss("float32") - 1)) <= 4.0
+    assert test_loss(staged) < test_loss("float8")
+    for history in histories("autoencode", staged):
+        assert [(switch.step, switch.recipe) for switch in history.switches] == [
+            (0, "float8"),
+            (len(history.step_losses) * 3 // 4, "bfloat16"),
+        ]
+
+
 @pytest.mark.parametrize("task", ["classify", "autoencode"])
 def test_scaling_saves_the_gradients(task: str) -> None:
     """What the unscaled recipes are there to show, as fractions of the gradient that became zero."""

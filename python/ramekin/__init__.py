@@ -7,7 +7,7 @@ meaning, and a trainer that puts each tensor in the smallest format that still t
 
 from __future__ import annotations
 
-from ramekin import amp, nn, optim
+from ramekin import amp, callbacks, nn, optim
 from ramekin._native import __version__
 from ramekin.analysis import ErrorStats, error_stats
 from ramekin.block_formats import (
@@ -71,6 +71,7 @@ __all__ = [
     "as_format",
     "bfloat16",
     "block_formats",
+    "callbacks",
     "cast",
     "convert_checkpoint",
     "decode",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ramekin.amp.recipe import Recipe
+from ramekin.amp.schedule import Schedule
+from ramekin.history import History, Switch, json_value
 from ramekin.tasks import Task
-from ramekin.trainer import History
 
 __all__ = ["RunRecord", "Summary", "json_records", "summarize"]
 
@@ -22,9 +21,10 @@ class RunRecord:
     Attributes
     ----------
     recipe, task : str
+        The recipe's name, or the schedule as text.
     seed : int
     bits : str
-        Bits of activations, weights and gradients, as ``"8/8/8"``.
+        Bits of activations, weights and gradients, as ``"8/8/8"``; of a schedule, of each of its recipes.
     epochs : int
     train_loss, test_loss : float
         Of the last epoch.
@@ -41,6 +41,8 @@ class RunRecord:
         Fraction of the non-zero gradient elements that rounding made zero.
     step_time_ms : float
         Median over the steps, in milliseconds.
+    switches : tuple of Switch
+        Which recipe ran from which step on.
     """
 
     recipe: str
@@ -59,9 +61,10 @@ class RunRecord:
     steps: int
     gradient_underflow: float
     step_time_ms: float
+    switches: tuple[Switch, ...]
 
     @classmethod
-    def of(cls, task: Task, recipe: Recipe, seed: int, history: History) -> RunRecord:
+    def of(cls, task: Task, recipe: Schedule, seed: int, history: History) -> RunRecord:
         """Return the record of a finished run."""
         accuracies = history.test_accuracies
         return cls(
@@ -81,6 +84,7 @@ class RunRecord:
             steps=len(history.step_losses),
             gradient_underflow=history.gradient_underflow,
             step_time_ms=1e3 * statistics.median(history.step_times),
+            switches=history.switches,
         )
 
 
@@ -162,12 +166,4 @@ def json_records(records: Iterable[RunRecord]) -> list[dict[str, Any]]:
 
     Numbers that JSON cannot hold (NaN, infinity) become None, as does the accuracy of a task without classes.
     """
-    return [{name: _plain(value) for name, value in asdict(record).items()} for record in records]
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return [{name: json_value(value) for name, value in asdict(record).items()} for record in records]

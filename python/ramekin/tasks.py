@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from ramekin._types import AnyArray, Float32Array
-from ramekin.amp.recipe import Recipe
+from ramekin.amp.schedule import Phases
+from ramekin.amp.schedule import Schedule as PrecisionSchedule
 from ramekin.datasets import split_digits
 from ramekin.nn import (
     GELU,
@@ -88,7 +89,9 @@ class Task:
             return (split.train_images, split.train_labels), (split.test_images, split.test_labels)
         return (split.train_images, split.train_images), (split.test_images, split.test_images)
 
-    def trainer(self, recipe: str | Recipe, seed: int, epochs: int | None = None) -> Trainer:
+    def trainer(
+        self, recipe: Phases | PrecisionSchedule | Mapping[str, Phases], seed: int, epochs: int | None = None
+    ) -> Trainer:
         """Return a trainer of a fresh network; ``epochs`` instead of the task's own if given."""
         model = self.model(seed)
         loss: Loss = SoftmaxCrossEntropy() if self.classifies else MeanSquaredError()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,17 @@ from ramekin.amp.loss_scale import (
     apply_scale,
     remove_scale,
 )
-from ramekin.amp.recipe import Recipe, as_recipe
+from ramekin.amp.recipe import Recipe
+from ramekin.amp.schedule import Phases, as_schedule
+from ramekin.amp.schedule import Schedule as PrecisionSchedule
+from ramekin.callbacks import Callback
+from ramekin.history import Epoch, History, Progress, Switch
 from ramekin.nn.linear import Linear
 from ramekin.nn.losses import Loss
 from ramekin.nn.module import Module
-from ramekin.optim import ConstantSchedule, Optimizer, Schedule
+from ramekin.optim import ConstantSchedule, Optimizer, Schedule, clip_gradients
+from ramekin.optim.clipping import check_max_norm
+from ramekin.switching import RecipeSwitcher
 
 __all__ = ["History", "Progress", "Trainer"]
 
@@ -31,55 +36,8 @@ __all__ = ["History", "Progress", "Trainer"]
 _EVALUATION_ROWS = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run stands, after each step: steps and epochs done, and the last loss."""
-
-    step: int
-    total_steps: int
-    epoch: int
-    epochs: int
-    loss: float
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What a run left behind. Losses are means over rows, of the loss before scaling.
-
-    Attributes
-    ----------
-    step_losses : tuple of float
-        Loss of every step's batch, before the step.
-    train_losses : tuple of float
-        Per epoch: mean of its steps' losses, weighted by rows.
-    test_losses : tuple of float
-        After each epoch, over the test set, with operands rounded as in training.
-    test_accuracies : tuple of float or None
-        After each epoch: fraction of test rows whose largest output is the label's.
-        None where the targets are no classes.
-    skipped_steps : int
-        Steps not taken because a gradient was not finite.
-    step_times : tuple of float
-        Seconds of every step: forward, backward and update.
-    loss_scale : float
-        The loss scale after the last step.
-    gradient_underflow : float
-        Over all layers and steps: of the elements of the output gradients that were not zero, the fraction
-        that the recipe's format of gradients rounded to zero.
-    """
-
-    step_losses: tuple[float, ...]
-    train_losses: tuple[float, ...]
-    test_losses: tuple[float, ...]
-    test_accuracies: tuple[float, ...] | None
-    skipped_steps: int
-    step_times: tuple[float, ...]
-    loss_scale: float
-    gradient_underflow: float
-
-
 class Trainer:
-    """Trains a model by a recipe.
+    """Trains a model by a recipe, or by a schedule of recipes.
 
     Each epoch visits every row once, in the order of ``rng.permutation(rows)`` with one
     ``rng = numpy.random.default_rng(seed)`` per call of :meth:`fit`; batches are consecutive
@@ -90,6 +48,9 @@ class Trainer:
     they are, the loss scale is told, and the schedule moves on, so that all recipes see the same
     learning rate in the same step.
 
+    When a schedule changes the recipe, master weights and optimiser go on as they are. Where the recipe in
+    force asks for a dynamic loss scale there is one, which a phase without it leaves as it was.
+
     Parameters
     ----------
     model : Module
@@ -97,16 +58,26 @@ class Trainer:
     loss : Loss
     optimizer : Optimizer
         Of the model's parameters.
-    recipe : str or Recipe
-        Formats of the operands, and whether the loss is scaled.
+    recipe : str, Recipe, or amp.Schedule or what it is made of
+        Formats of the operands, and whether the loss is scaled; by layer and time if need be.
     batch_size, epochs : int
         At least 1.
     seed : int
         Of the batch order; not negative.
-    schedule : Schedule, optional
+    schedule : optim.Schedule, optional
         Factor on the optimiser's learning rate; constant if not given.
     loss_scale : LossScale, optional
-        Where to start, instead of what the recipe asks for.
+        Where to start, and for all recipes, instead of what they ask for.
+    max_norm : float, optional
+        Limit of the norm of all gradients together, clipped by :func:`ramekin.optim.clip_gradients` after the
+        loss scale is taken out. Without it nothing is clipped.
+
+    Attributes
+    ----------
+    precision : amp.Schedule
+        The recipe as a schedule.
+    loss_scale : LossScale
+        The one in force.
 
     Raises
     ------
@@ -119,13 +90,14 @@ class Trainer:
         model: Module,
         loss: Loss,
         optimizer: Optimizer,
-        recipe: str | Recipe = "float32",
+        recipe: Phases | PrecisionSchedule | Mapping[str, Phases] = "float32",
         *,
         batch_size: int = 32,
         epochs: int = 10,
         seed: int = 0,
         schedule: Schedule | None = None,
         loss_scale: LossScale | None = None,
+        max_norm: float | None = None,
     ) -> None:
         for name, number, least in (
             ("batch_size", batch_size, 1),
@@ -136,18 +108,21 @@ class Trainer:
                 raise TypeError(f"{name} must be an integer, not {type(number).__name__}")
             if number < least:
                 raise ValueError(f"{name} must be at least {least}, got {number}")
+        if max_norm is not None:
+            check_max_norm(max_norm)
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
-        self.recipe = as_recipe(recipe)
+        self.precision = as_schedule(recipe)
         self.batch_size = int(batch_size)
         self.epochs = int(epochs)
         self.seed = int(seed)
+        self.max_norm = max_norm
         self.schedule = ConstantSchedule() if schedule is None else schedule
-        if loss_scale is None:
-            dynamic = self.recipe.loss_scale == "dynamic"
-            loss_scale = DynamicLossScale() if dynamic else NoLossScale()
-        self.loss_scale = loss_scale
+        self.loss_scale: LossScale = NoLossScale() if loss_scale is None else loss_scale
+        self._follows_recipes = loss_scale is None
+        self._resting_scale: LossScale = DynamicLossScale()
+        self._choose_loss_scale(phases[0].recipe for _, phases in self.precision.groups)
 
     def fit(
         self,
@@ -155,8 +130,9 @@ class Trainer:
         test: tuple[npt.ArrayLike, npt.ArrayLike],
         *,
         progress: Callable[[Progress], None] | None = None,
+        callbacks: Iterable[Callback] = (),
     ) -> History:
-        """Train for all epochs, evaluating after each.
+        """Train for all epochs, or until a callback ends the run, evaluating after each.
 
         Parameters
         ----------
@@ -164,6 +140,8 @@ class Trainer:
             Inputs of shape (n, features), real and finite; targets as the loss takes them.
         progress : callable, optional
             Called after every step.
+        callbacks : iterable of Callback, optional
+            Called in their order, after `progress`.
 
         Returns
         -------
@@ -172,15 +150,20 @@ class Trainer:
         Raises
         ------
         ValueError
-            If data is empty, of a wrong shape or dtype, not finite, or labels are out of range.
-            Nothing has been trained then.
+            If data is empty, of a wrong shape or dtype, not finite, or labels are out of range, or a schedule
+            does not fit the run or the model. Nothing has been trained then.
         """
-        self.model.use_recipe(self.recipe)
         inputs, targets = self._checked(train, "train")
         test_inputs, test_targets = self._checked(test, "test")
         rng = np.random.default_rng(self.seed)
         rows = len(inputs)
-        total_steps = self.epochs * math.ceil(rows / self.batch_size)
+        total_steps, steps_per_epoch = self.run_length(rows)
+        switcher = RecipeSwitcher(self.model, self.precision, total_steps, steps_per_epoch)
+        switches: list[Switch] = []
+        rates: list[float] = []
+        scales: list[float] = []
+        taken_steps: list[bool] = []
+        callbacks = list(callbacks)
         step_losses: list[float] = []
         step_times: list[float] = []
         train_losses: list[float] = []
@@ -190,25 +173,58 @@ class Trainer:
         layers = [module for module in self.model.walk() if isinstance(module, Linear)]
         for layer in layers:
             layer.nonzero_gradients = layer.lost_gradients = 0
+        for callback in callbacks:
+            callback.on_begin(self)
         for epoch in range(self.epochs):
             order = rng.permutation(rows)
             weighted = 0.0
             for start in range(0, rows, self.batch_size):
                 batch = order[start : start + self.batch_size]
+                switched = switcher.begin(len(step_losses))
+                if switched:
+                    switches += switched
+                    self._choose_loss_scale(switcher.recipes)
                 rate = self.optimizer.lr * self.schedule(len(step_losses), total_steps)
+                rates.append(rate)
+                scales.append(self.loss_scale.scale)
                 began = time.perf_counter()
                 loss, taken = self._step(inputs[batch], targets[batch], rate)
                 step_times.append(time.perf_counter() - began)
                 step_losses.append(loss)
+                taken_steps.append(taken)
                 skipped += not taken
                 weighted += loss * len(batch)
+                now = Progress(
+                    step=len(step_losses),
+                    total_steps=total_steps,
+                    epoch=epoch,
+                    epochs=self.epochs,
+                    loss=loss,
+                    recipe=switcher.text,
+                    loss_scale=self.loss_scale.scale,
+                    skipped_steps=skipped,
+                )
                 if progress is not None:
-                    progress(Progress(len(step_losses), total_steps, epoch, self.epochs, loss))
+                    progress(now)
+                for callback in callbacks:
+                    callback.on_step(self, now)
             train_losses.append(weighted / rows)
             test_loss, accuracy = self.evaluate(test_inputs, test_targets)
             test_losses.append(test_loss)
             accuracies.append(accuracy)
-        return History(
+            over = Epoch(
+                epoch=epoch,
+                epochs=self.epochs,
+                train_loss=train_losses[-1],
+                test_loss=test_loss,
+                test_accuracy=accuracy if self.loss.classifies else None,
+                recipe=switcher.text,
+            )
+            # All are told before any of them ends the run.
+            ends = [callback.on_epoch(self, over) for callback in callbacks]
+            if any(ends):
+                break
+        history = History(
             step_losses=tuple(step_losses),
             train_losses=tuple(train_losses),
             test_losses=tuple(test_losses),
@@ -218,7 +234,26 @@ class Trainer:
             loss_scale=self.loss_scale.scale,
             gradient_underflow=sum(layer.lost_gradients for layer in layers)
             / max(1, sum(layer.nonzero_gradients for layer in layers)),
+            switches=tuple(switches),
+            steps_per_epoch=steps_per_epoch,
+            learning_rates=tuple(rates),
+            loss_scales=tuple(scales),
+            steps_taken=tuple(taken_steps),
         )
+        for callback in callbacks:
+            callback.on_end(self, history)
+        return history
+
+    def run_length(self, rows: int) -> tuple[int, int]:
+        """Return how many steps a run over `rows` training rows has, and how many one epoch has."""
+        steps_per_epoch = math.ceil(rows / self.batch_size)
+        return self.epochs * steps_per_epoch, steps_per_epoch
+
+    def _choose_loss_scale(self, recipes: Iterable[Recipe]) -> None:
+        """Scale the loss if a recipe in force asks for it, from where its scale was left."""
+        dynamic = any(recipe.loss_scale == "dynamic" for recipe in recipes)
+        if self._follows_recipes and dynamic == isinstance(self.loss_scale, NoLossScale):
+            self.loss_scale, self._resting_scale = self._resting_scale, self.loss_scale
 
     def _step(self, inputs: Float32Array, targets: npt.NDArray[Any], rate: float) -> tuple[float, bool]:
         """One step at one rate: the batch's loss, and whether the step was taken."""
@@ -232,6 +267,8 @@ class Trainer:
                     parameter.grad = remove_scale(self.loss_scale, parameter.grad)
                     finite = finite and bool(np.isfinite(parameter.grad).all())
         if finite:
+            if self.max_norm is not None:
+                clip_gradients(self.optimizer.parameters, self.max_norm)
             self.optimizer.step(rate)
         self.loss_scale = self.loss_scale.adjust(finite)
         return float(loss), finite

@@ -2,13 +2,14 @@
 
 The gradient of the loss is multiplied by ``scale`` before the backward pass and every parameter's
 gradient is divided by it before the step (Micikevicius et al. 2018, "Mixed Precision Training").
-The three kinds share one protocol. All are immutable: ``adjust`` returns the next state.
+The three kinds share one protocol. All are immutable: ``adjust`` and ``load_state`` return the next state.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +30,12 @@ class LossScale(Protocol):
 
     def adjust(self, finite: bool) -> LossScale:
         """Return the state after a step whose gradients were all finite, or were not."""
+
+    def state_dict(self) -> dict[str, float]:
+        """Return everything that tells this state from others of its kind, as plain numbers."""
+
+    def load_state(self, state: Mapping[str, float]) -> LossScale:
+        """Return the state that ``state_dict`` gave; ValueError if it is of another kind or out of range."""
 
 
 def apply_scale(scale: LossScale, gradient: Float32Array) -> Float32Array:
@@ -61,6 +68,15 @@ class NoLossScale:
         """Itself, whatever happened."""
         return self
 
+    def state_dict(self) -> dict[str, float]:
+        """Return nothing: there is no state."""
+        return {}
+
+    def load_state(self, state: Mapping[str, float]) -> NoLossScale:
+        """Itself; ValueError if the state is not empty."""
+        _check_names(self, state)
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class StaticLossScale:
@@ -81,13 +97,23 @@ class StaticLossScale:
         """Itself, whatever happened."""
         return self
 
+    def state_dict(self) -> dict[str, float]:
+        """Return the factor, as ``"scale"``."""
+        return asdict(self)
+
+    def load_state(self, state: Mapping[str, float]) -> StaticLossScale:
+        """Return the scale of that state; ValueError if it has other names, or its number is refused."""
+        _check_names(self, state)
+        return StaticLossScale(**state)
+
 
 @dataclass(frozen=True, slots=True)
 class DynamicLossScale:
     """A factor that backs off at every overflow and grows after a run of good steps.
 
-    The defaults and the rule are those of PyTorch's ``GradScaler``; the floor is added so that a
-    model whose gradients stay non-finite cannot drive the scale to zero.
+    The defaults and the rule are those of PyTorch's ``GradScaler``, its scale in float32 included: a
+    change multiplies in float64 and rounds once. The floor is added so that a model whose gradients stay
+    non-finite cannot drive the scale to zero.
 
     Parameters
     ----------
@@ -138,13 +164,53 @@ class DynamicLossScale:
             Whether all gradients were finite. If not, the caller skips the step.
         """
         if not finite:
-            scale = max(self.scale * self.backoff_factor, self.min_scale)
+            scale = max(_times(self.scale, self.backoff_factor), self.min_scale)
             return replace(self, scale=scale, good_steps=0)
         if self.good_steps + 1 < self.growth_interval:
             return replace(self, good_steps=self.good_steps + 1)
-        grown = self.scale * self.growth_factor
+        grown = _times(self.scale, self.growth_factor)
         # Like GradScaler: a scale that float32 cannot hold would spoil every gradient.
-        return replace(self, scale=grown if grown <= _FLOAT32_MAX else self.scale, good_steps=0)
+        return replace(self, scale=grown if math.isfinite(grown) else self.scale, good_steps=0)
+
+    def state_dict(self) -> dict[str, float]:
+        """Return all six numbers, by the names of the parameters."""
+        return asdict(self)
+
+    def load_state(self, state: Mapping[str, float]) -> DynamicLossScale:
+        """Return the scale of that state.
+
+        Raises
+        ------
+        TypeError
+            If one of the two counts is no integer.
+        ValueError
+            If names are missing or unknown, or a number is out of its range.
+        """
+        _check_names(self, state)
+        for name in ("growth_interval", "good_steps"):
+            if isinstance(state[name], bool) or not isinstance(state[name], int | np.integer):
+                raise TypeError(f"{name} must be an integer, not {type(state[name]).__name__}")
+        return DynamicLossScale(
+            scale=state["scale"],
+            growth_factor=state["growth_factor"],
+            backoff_factor=state["backoff_factor"],
+            growth_interval=int(state["growth_interval"]),
+            min_scale=state["min_scale"],
+            good_steps=int(state["good_steps"]),
+        )
+
+
+def _times(scale: float, factor: float) -> float:
+    """Return the product as a float32, infinity included."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(float(np.float32(scale)) * factor))
+
+
+def _check_names(scale: LossScale, state: Mapping[str, float]) -> None:
+    expected = scale.state_dict().keys()
+    if state.keys() != expected:
+        missing, unknown = sorted(expected - state.keys()), sorted(state.keys() - expected)
+        raise ValueError(f"state does not fit a {type(scale).__name__}: missing {missing}, unknown {unknown}")
 
 
 def _check_scale(name: str, value: float) -> None:

@@ -13,16 +13,22 @@ __all__ = ["check_environment", "choices"]
 _T = TypeVar("_T")
 
 
-def choices(argument: str, given: Sequence[str], lookup: Callable[[str], _T]) -> list[_T]:
+def choices(
+    argument: str, given: Sequence[str], lookup: Callable[[str], _T], *, whole: str | None = None
+) -> list[_T]:
     """Return the named things, each once, in the order given; UsageError if one is unknown.
 
-    `argument` is what messages call it, as "--format".
+    `argument` is what messages call it, as "--format". A word that contains `whole` is one name, commas and
+    all.
     """
-    names = [name for part in given for name in part.split(",") if name]
+    names = []
+    for word in given:
+        is_whole = whole is not None and whole in word
+        names += [word] if is_whole else [name for name in word.split(",") if name]
     if not names:
         raise UsageError(f"argument {argument}: expected at least one name")
     try:
-        return [lookup(name) for name in dict.fromkeys(names)]
+        return list(dict.fromkeys(lookup(name) for name in names))
     except ValueError as error:
         raise UsageError(f"argument {argument}: {error}") from None
 

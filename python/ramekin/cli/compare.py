@@ -18,9 +18,9 @@ from rich.progress import (
 )
 
 import ramekin
-from ramekin.amp.recipe import as_recipe, recipes
+from ramekin.amp import Schedule, as_schedule, recipes
 from ramekin.cli.arguments import check_environment, choices
-from ramekin.cli.errors import LineParser
+from ramekin.cli.errors import LineParser, UsageError
 from ramekin.cli.outputs import Outputs
 from ramekin.cli.table import print_summaries
 from ramekin.records import RunRecord, summarize
@@ -36,7 +36,9 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "compare",
         help="train one network in several precisions and compare",
         description="Train the same network from the same seed by each recipe, and show what "
-        "each loses and costs. Lists may be separated by spaces or commas.",
+        "each loses and costs. Lists may be separated by spaces or commas. A schedule, such as "
+        "float8:75%%,bfloat16:25%%, stands for a recipe that changes: lengths are parts of the run (N%%), "
+        "steps (N), epochs (Nepochs) or the rest (rest).",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -45,7 +47,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--recipes", nargs="+", default=list(recipes()), metavar="RECIPE",
-        help=f"of {', '.join(recipes())}; default: all",
+        help=f"of {', '.join(recipes())}, or schedules of these; default: all",
     )  # fmt: skip
     parser.add_argument("--epochs", type=_integer(1), metavar="N", help="default: what the task says")
     parser.add_argument(
@@ -71,11 +73,15 @@ def run(options: argparse.Namespace) -> None:
         After training, if a file could not be written all the same.
     """
     chosen_tasks = choices("--task", options.task, as_task)
-    chosen_recipes = choices("--recipes", options.recipes, as_recipe)
+    chosen_recipes = choices("--recipes", options.recipes, as_schedule, whole=":")
     seeds = list(dict.fromkeys(options.seed))
     outputs = Outputs(options.json, options.report, options.plot)
     outputs.check()
     check_environment()
+    for task in chosen_tasks:
+        rows = len(task.data()[0][0])
+        for recipe in chosen_recipes:
+            _check_length(recipe, task.trainer(recipe, 0, options.epochs).run_length(rows))
 
     records: list[RunRecord] = []
     with _progress() as bars:
@@ -90,7 +96,7 @@ def run(options: argparse.Namespace) -> None:
                             bar,
                             total=now.total_steps * len(seeds),
                             completed=now.total_steps * done + now.step,
-                            loss=f"loss {now.loss:.4g}",
+                            loss=_state(now),
                         )
 
                     trainer = task.trainer(recipe, seed, options.epochs)
@@ -117,6 +123,20 @@ def _integer(least: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def _check_length(recipe: Schedule, run_length: tuple[int, int]) -> None:
+    """Refuse a schedule that ends before a run does, before any run has begun."""
+    try:
+        recipe.check(*run_length, layers=[])
+    except ValueError as error:
+        raise UsageError(f"argument --recipes: {error}") from None
+
+
+def _state(now: StepProgress) -> str:
+    """Return what a bar says beside its length."""
+    skipped = f", {now.skipped_steps} skipped" if now.skipped_steps else ""
+    return f"{now.recipe}, loss {now.loss:.4g}{skipped}"
 
 
 def _progress() -> Progress:

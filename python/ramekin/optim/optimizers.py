@@ -1,10 +1,9 @@
-"""Optimisers and the learning-rate schedule. States and steps are float32."""
+"""Optimisers. States and steps are float32."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from ramekin._types import Float32Array
 from ramekin.nn.module import Parameter
 
-__all__ = ["SGD", "AdamW", "ConstantSchedule", "CosineSchedule", "Optimizer", "Schedule"]
+__all__ = ["SGD", "AdamW", "Optimizer"]
 
 
 class Optimizer(Protocol):
@@ -155,59 +154,6 @@ class AdamW:
             denominator += self.eps
             parameter.value *= 1.0 - rate * self.weight_decay
             parameter.value -= step_size * (mean / denominator)
-
-
-class Schedule(Protocol):
-    """The factor on the optimiser's learning rate over a run."""
-
-    def __call__(self, step: int, total_steps: int) -> float:
-        """Return the factor of step ``step``, counted from 0, of ``total_steps``."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConstantSchedule:
-    """The learning rate as it is."""
-
-    def __call__(self, step: int, total_steps: int) -> float:
-        """Return 1, always."""
-        return 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class CosineSchedule:
-    """Half a cosine from 1 down to ``final`` (Loshchilov and Hutter 2017, without restarts).
-
-    Parameters
-    ----------
-    warmup : float
-        Fraction of the steps, in [0, 1), over which the factor rises linearly first: with ``n`` such steps
-        (rounded down), it is ``(step + 1) / n`` in step ``step``, counted from 0.
-    final : float
-        Factor that the step after the last would have, in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
-    """
-
-    warmup: float = 0.0
-    final: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.warmup < 1.0:
-            raise ValueError(f"warmup must lie in [0, 1), got {self.warmup}")
-        if not 0.0 <= self.final <= 1.0:
-            raise ValueError(f"final must lie in [0, 1], got {self.final}")
-
-    def __call__(self, step: int, total_steps: int) -> float:
-        """Return the factor; see the class."""
-        rising = int(self.warmup * total_steps)
-        if step < rising:
-            return (step + 1) / rising
-        progress = (step - rising) / max(total_steps - rising, 1)
-        wave = 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
-        return self.final + (1.0 - self.final) * wave
 
 
 def _gradients(parameters: list[Parameter]) -> list[Float32Array]:

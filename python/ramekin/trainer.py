@@ -176,6 +176,7 @@ class Trainer:
             Nothing has been trained then.
         """
         self.model.use_recipe(self.recipe)
+        self.model.seed_rounding(self.seed)
         inputs, targets = self._checked(train, "train")
         test_inputs, test_targets = self._checked(test, "test")
         rng = np.random.default_rng(self.seed)

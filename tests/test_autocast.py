@@ -11,8 +11,7 @@ import pytest
 
 import ramekin as rk
 from ramekin.amp import Operand, Recipe, as_recipe, autocast, plan
-from ramekin.nn import Linear, ReLU, Sequential
-from ramekin.nn.module import Module
+from ramekin.nn import Linear, MeanSquaredError, Module, ReLU, Sequential
 
 
 class Block(Module):
@@ -188,6 +187,26 @@ def test_pattern_that_matches_nothing(pattern: str) -> None:
 def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         autocast(**arguments)
+
+
+def test_training_inside_autocast_follows_it() -> None:
+    """The trainer's recipe is the default of its layers; overrides stay in force."""
+    models = [Block() for _ in range(3)]
+    for model in models[1:]:
+        model.load_state_dict(models[0].state_dict())
+    histories = []
+
+    def fit(model: Module, recipe: str) -> None:
+        trainer = rk.Trainer(model, MeanSquaredError(), rk.optim.SGD(model.parameters(), 0.1), recipe,
+                             batch_size=2, epochs=1)  # fmt: skip
+        histories.append(trainer.fit((X, X[:, :3]), (X, X[:, :3])).step_losses)
+
+    with autocast("float8", {"out": "bfloat16"}, model=models[0]):
+        fit(models[0], "float32")
+    models[1].out.own_recipe = as_recipe("bfloat16")
+    fit(models[1], "float8")
+    fit(models[2], "float32")
+    assert histories[0] == histories[1] != histories[2]
 
 
 # --- the plan ---

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ramekin._scaled import count_underflows, quantize_tensor
-from ramekin.amp import Recipe, as_recipe
+from ramekin.amp import Operand, Recipe, as_recipe
 from ramekin.convert import cast
 from ramekin.formats import as_format, bfloat16, float8_e4m3fn, float8_e5m2, float32
 from ramekin.linalg import matmul
@@ -22,6 +21,7 @@ from ramekin.nn import (
     Sequential,
     SoftmaxCrossEntropy,
 )
+from ramekin.nn.products import count_underflows
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -154,14 +154,17 @@ def test_chain_of_layers() -> None:
 # --- quantised products ---
 
 
-@pytest.mark.parametrize("name", ["float16", "bfloat16", "float8", "float16-unscaled", "float8-unscaled"])
+@pytest.mark.parametrize(
+    "name", ["float16", "bfloat16", "float8-current", "float16-unscaled", "float8-unscaled"]
+)
 def test_products_equal_casts_and_matmul_by_hand(name: str) -> None:
     recipe = as_recipe(name)
     layer = Linear(9, 6, recipe=name, rng=np.random.default_rng(12))
     x, dy = 3 * normal(13, 8, 9), 1e-3 * normal(14, 8, 6)
 
-    def rounded(tensor: Any, fmt: Any) -> tuple[Any, Any]:
-        if recipe.scaling == "none":
+    def rounded(tensor: Any, operand: Operand) -> tuple[Any, Any]:
+        fmt: Any = operand.format
+        if operand.scaling == "none":
             return cast(tensor, fmt), np.float32(1)
         scale = np.float32(fmt.max) / np.abs(tensor).max()
         return cast(tensor * scale, fmt, saturate=True), np.float32(1) / scale
@@ -193,7 +196,7 @@ def test_unscaled_gradients_underflow_and_scales_save_them(name: str, size: floa
     assert not lost.backward(dy).any()
     assert not lost.weight.grad.any()  # type: ignore[union-attr]
 
-    saved = Linear(4, 3, recipe=name.removesuffix("-unscaled"))
+    saved = Linear(4, 3, recipe=name.replace("-unscaled", "-current" if name.startswith("float8") else ""))
     saved.forward(x)
     factor = np.float32(1.0 if name.startswith("float8") else 65536.0)  # float16 scales the loss
     dx = saved.backward(dy * factor) / factor
@@ -208,20 +211,30 @@ def test_underflows_are_counted(name: str) -> None:
     fmt = as_format(name)
     tiny = np.float32(fmt.smallest_subnormal)
     x = np.array([0.0, -0.0, tiny, -tiny, tiny / 4, -tiny / 4, 1.0, -1.0], np.float32)
-    assert count_underflows(x, quantize_tensor(x, fmt)) == (6, 2)
-    assert count_underflows(x.reshape(2, 4).T, quantize_tensor(x.reshape(2, 4).T, fmt)) == (6, 2)
-    assert count_underflows(x, quantize_tensor(x, float32)) == (6, 0)
+    assert count_underflows(x, Operand(fmt).quantize(x, 0)) == (6, 2)
+    assert count_underflows(x.reshape(2, 4).T, Operand(fmt).quantize(x.reshape(2, 4).T, 0)) == (6, 2)
+    assert count_underflows(x, Operand(float32).quantize(x, 0)) == (6, 0)
+    assert count_underflows(x, Operand("tfloat32").quantize(x, 0)) == (6, 0)
+
+
+@pytest.mark.parametrize("name", ["mxfp8_e5m2", "mxfp6_e2m3", "mxfp4", "mxint8", "nvfp4"])
+def test_underflows_of_blocks_are_counted(name: str) -> None:
+    x = np.zeros((3, 33), np.float32)
+    x[:, :5] = 1.0, -1e-12, 1e-12, -0.0, -1.0
+    assert count_underflows(x, Operand(name).quantize(x, 1)) == (12, 6)
+    assert count_underflows(x.T, Operand(name).quantize(x.T, 0)) == (12, 6)
 
 
 def test_operands_are_rounded_once_per_step(monkeypatch: pytest.MonkeyPatch) -> None:
     rounded = []
 
-    def counting(x: Any, fmt: Any, scaling: Any) -> Any:
-        rounded.append(fmt.name)
-        return quantize_tensor(x, fmt, scaling)
+    def counting(self: Operand, *args: Any, **options: Any) -> Any:
+        rounded.append(self.format.name)
+        return quantize(self, *args, **options)
 
-    monkeypatch.setattr("ramekin.nn.linear.quantize_tensor", counting)
+    quantize = Operand.quantize
     layer = Linear(3, 2, recipe="float8")
+    monkeypatch.setattr(Operand, "quantize", counting)
     layer.backward(layer.forward(normal(15, 4, 3))[:, :2])
     assert rounded == ["float8_e4m3fn", "float8_e4m3fn", "float8_e5m2"]
 
@@ -238,8 +251,8 @@ def test_master_weights_stay_float32_and_unrounded() -> None:
 @pytest.mark.parametrize("amax", [1e-30, 0.37, 1.0, 5e4, 3e38])
 def test_current_scale(fmt: Any, amax: float) -> None:
     x = np.array([amax / 3, -amax, 0.0], np.float32)
-    tensor = quantize_tensor(x, fmt, "current")
-    assert tensor.inverse_scale == np.float32(1) / (np.float32(fmt.max) / np.float32(amax))
+    tensor: Any = Operand(fmt, "current").quantize(x, 0)
+    assert tensor.scales == np.float32(1) / (np.float32(fmt.max) / np.float32(amax))
     assert tensor.codes.dtype == fmt.dtype
     assert float(tensor.codes[1]) == -fmt.max
     # Half a unit in the last place of the format, and three float32 roundings.
@@ -258,17 +271,16 @@ def test_current_scale(fmt: Any, amax: float) -> None:
     ],
 )
 def test_current_scale_at_the_edges(values: list[float], expected: float) -> None:
-    scale = quantize_tensor(np.array(values, np.float32), float8_e4m3fn, "current").inverse_scale
+    quantized: Any = Operand(float8_e4m3fn, "current").quantize(np.array(values, np.float32), 0)
+    scale = quantized.scales
     assert scale.dtype == np.float32
     assert scale == np.float32(1) / np.float32(expected)
 
 
-def test_wide_formats_are_not_scaled() -> None:
-    x = normal(17, 3, 3)
-    for fmt in (bfloat16, float32):
-        tensor = quantize_tensor(x, fmt, "current")
-        assert float(tensor.inverse_scale) == 1.0
-        assert np.array_equal(tensor.codes, cast(x, fmt))
+@pytest.mark.parametrize("fmt", [bfloat16, float32])
+def test_wide_formats_are_not_scaled(fmt: Any) -> None:
+    with pytest.raises(ValueError, match=f"{fmt} has float32's range and is not scaled"):
+        Operand(fmt, "current")
 
 
 # --- structure and errors ---

@@ -123,12 +123,12 @@ def test_pairs_take_recipes_of_ones_own() -> None:
 # --- groups of layers ---
 
 
-def test_the_first_pattern_that_matches_decides() -> None:
-    schedule = Schedule({"layers.0": "float32", "layers.*": "float8:50%,bfloat16:50%", "[!l]*": "float16"})
+def test_the_last_pattern_that_matches_counts() -> None:
+    schedule = Schedule({"layers": "float8:50%,bfloat16:50%", "[!l]*": "float16", "layers.0": "float32"})
     assert names(schedule, 4, layer="layers.0") == ["float32"] * 4
     assert names(schedule, 4, layer="layers.10") == ["float8"] * 2 + ["bfloat16"] * 2
     assert names(schedule, 4, layer="out") == ["float16"] * 4
-    assert schedule.name == "layers.0=float32; layers.*=float8:50%,bfloat16:50%; [!l]*=float16"
+    assert schedule.name == "layers=float8:50%,bfloat16:50%; [!l]*=float16; layers.0=float32"
     schedule.check(4, 2, ["layers.0", "layers.1", "out"])
 
 
@@ -137,10 +137,10 @@ def test_the_first_pattern_that_matches_decides() -> None:
     [
         (
             {"a.*": "float8"}, ["a.0", "b"],
-            r"no pattern of the schedule matches layer 'b'; there are 'a.\*', and a last pattern '\*'",
+            r"no pattern of the schedule matches layer 'b'; there are 'a.\*', and a first pattern '\*'",
         ),
         ({"a": "float8", "c": "float32"}, ["a"], "pattern 'c' of the schedule matches no layer .* are 'a'$"),
-        ({"*": "float8", "a": "float32"}, ["a"], "pattern 'a' of the schedule matches no layer that an"),
+        ({"a": "float32", "*": "float8"}, ["a"], "pattern 'a' of the schedule matches no layer that a later"),
         ({"a": "float8"}, [], "pattern 'a' of the schedule matches no layer .* layers are none"),
         ({"a": "float8:3"}, ["a"], "schedule 'float8:3steps' ends after 3 of 4 steps; a last phase"),
         ("float8:1epoch", [], "schedule 'float8:1epochs' ends after 2 of 4 steps"),

@@ -84,7 +84,7 @@ def test_evaluation_is_in_the_recipe_that_the_epoch_ended_in() -> None:
 
 
 def test_groups_of_layers_run_their_own() -> None:
-    run = trainer({"0": "float8:1epoch,bfloat16", "*": "float32"})
+    run = trainer({"*": "float32", "0": "float8:1epoch,bfloat16"})
     first, _, last = run.model.modules  # type: ignore[attr-defined]
     seen = []
 
@@ -94,12 +94,12 @@ def test_groups_of_layers_run_their_own() -> None:
     history = run.fit(data(), data(), progress=look)
     assert (
         seen
-        == [("float8", "float32", "0=float8 *=float32")] * 3
-        + [("bfloat16", "float32", "0=bfloat16 *=float32")] * 9
+        == [("float8", "float32", "*=float32 0=float8")] * 3
+        + [("bfloat16", "float32", "*=float32 0=bfloat16")] * 9
     )
     assert history.switches == (
-        Switch(0, "0", "float8"),
         Switch(0, "*", "float32"),
+        Switch(0, "0", "float8"),
         Switch(3, "0", "bfloat16"),
     )
 
@@ -120,7 +120,7 @@ def test_layers_are_named_by_dotted_paths() -> None:
     network = Sequential(Linear(4, 4), block)
     run = Trainer(
         network, SoftmaxCrossEntropy(), SGD(network.parameters(), 0.1),
-        {"1.out": "float32", "1.*": "float8", "0": "bfloat16"}, epochs=1,
+        {"1": "float8", "1.out": "float32", "0": "bfloat16"}, epochs=1,
     )  # fmt: skip
     run.fit(data(), data())
     names = [layer.recipe.name for layer in (network.modules[0], block.inner, block.out)]  # type: ignore[attr-defined]
@@ -138,8 +138,8 @@ def test_a_loss_scale_rests_while_no_recipe_asks_for_it() -> None:
 
 
 def test_one_layer_that_needs_a_loss_scale_is_enough() -> None:
-    assert trainer({"0": "float16", "*": "float32"}).loss_scale == DynamicLossScale()
-    assert trainer({"0": "float32:1,float16", "*": "float32"}).loss_scale.scale == 1.0
+    assert trainer({"*": "float32", "0": "float16"}).loss_scale == DynamicLossScale()
+    assert trainer({"*": "float32", "0": "float32:1,float16"}).loss_scale.scale == 1.0
 
 
 def test_a_given_loss_scale_is_for_all_phases() -> None:

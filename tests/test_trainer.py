@@ -69,7 +69,7 @@ def test_float32_recipe_matches_independent_numpy(name: str, seed: int) -> None:
     assert steps >= 20
 
 
-@pytest.mark.parametrize("recipe", ["float32", "float8"])
+@pytest.mark.parametrize("recipe", ["float32", "float8", "float8-block", "mxfp4-hadamard", "nvfp4"])
 def test_same_seed_same_bits_and_any_thread_count(recipe: str) -> None:
     task = as_task("classify")
     data = task.data()

@@ -45,12 +45,14 @@ def test_float32_learns_both_tasks() -> None:
     assert test_loss("float32") < 0.0115
 
 
-@pytest.mark.parametrize("recipe", ["float16", "bfloat16", "float8"])
+@pytest.mark.parametrize("recipe", ["float16", "bfloat16", "float8", "float8-current"])
 def test_classification_within_one_point_of_float32(recipe: str) -> None:
     assert abs(accuracy(recipe) - accuracy("float32")) <= 1.0
 
 
-@pytest.mark.parametrize(("recipe", "limit"), [("float16", 1.0), ("bfloat16", 1.0), ("float8", 10.0)])
+@pytest.mark.parametrize(
+    ("recipe", "limit"), [("float16", 1.0), ("bfloat16", 1.0), ("float8", 10.0), ("float8-current", 10.0)]
+)
 def test_autoencoding_near_float32(recipe: str, limit: float) -> None:
     assert abs(100 * (test_loss(recipe) / test_loss("float32") - 1)) <= limit
 
@@ -71,14 +73,14 @@ def test_scaling_saves_the_gradients(task: str) -> None:
     """What the unscaled recipes are there to show, as fractions of the gradient that became zero."""
     lost = {
         recipe: as_task(task).trainer(recipe, 0, epochs=5).fit(*as_task(task).data()).gradient_underflow
-        for recipe in ("float32", "float16", "float16-unscaled", "float8", "float8-unscaled")
+        for recipe in ("float32", "float16", "float16-unscaled", "float8-current", "float8-unscaled")
     }
     assert lost["float32"] == 0
     assert 10 * lost["float16"] < lost["float16-unscaled"]
-    assert 10 * lost["float8"] < lost["float8-unscaled"]
+    assert 10 * lost["float8-current"] < lost["float8-unscaled"]
     assert lost["float8-unscaled"] > (0.01 if task == "classify" else 0.2)
 
 
 def test_autoencoding_tells_float8_from_bfloat16() -> None:
     # The task is there to be sensitive: three mantissa bits must show.
-    assert test_loss("float8") > test_loss("bfloat16")
+    assert test_loss("float8-current") > test_loss("bfloat16")

@@ -27,17 +27,26 @@ HOW_TO_READ = (
     "and the step times are those of this machine's CPU, not of a chip built for the format."
 )
 
-# Okabe and Ito's palette, which the common kinds of colour blindness keep apart; unscaled recipes
-# are dashed in the colour of their remedy. float32 lies underneath, wide and grey.
+# Okabe and Ito's palette, which the common kinds of colour blindness keep apart; ways to scale one kind of
+# format have one colour and differ in dashes. float32 lies underneath, wide and grey.
 _STYLES: dict[str, tuple[str, str, float]] = {
     "float32": ("#9a9a9a", "-", 4.0),
     "float16": ("#0072B2", "-", 1.6),
     "bfloat16": ("#009E73", "-", 1.6),
+    "tfloat32": ("#000000", ":", 1.6),
     "float8": ("#D55E00", "-", 1.6),
+    "float8-current": ("#D55E00", "--", 1.6),
+    "float8-rowwise": ("#D55E00", "-.", 1.6),
+    "float8-block": ("#D55E00", ":", 1.6),
+    "mxfp8": ("#E69F00", "-", 1.6),
+    "mxfp6": ("#E69F00", "--", 1.6),
+    "mxfp4": ("#000000", "-", 1.6),
+    "mxfp4-hadamard": ("#000000", "--", 1.6),
+    "nvfp4": ("#F0E442", "-", 1.6),
     "float16-unscaled": ("#56B4E9", "--", 1.6),
     "float8-unscaled": ("#CC79A7", "--", 1.6),
 }
-_OTHER_STYLES = [("#E69F00", "-.", 1.6), ("#000000", ":", 1.6), ("#F0E442", "-.", 1.6)]
+_OTHER_STYLES = [("#E69F00", "-.", 1.6), ("#000000", "-.", 1.6), ("#F0E442", "-.", 1.6)]
 
 
 def loss_curves(records: Sequence[RunRecord]) -> bytes:

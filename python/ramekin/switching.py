@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ramekin.amp.recipe import Recipe
 from ramekin.amp.schedule import Schedule
 from ramekin.history import Switch, recipe_text
-from ramekin.nn.linear import Linear
 from ramekin.nn.module import Module
 
 __all__ = ["RecipeSwitcher"]
@@ -21,7 +18,7 @@ class RecipeSwitcher:
     Parameters
     ----------
     model : Module
-        Its linear layers are named by their dotted paths, such as ``"0"`` and ``"decoder.2"``.
+        Its layers are named by their dotted paths, such as ``"0"`` and ``"decoder.2"``.
     schedule : Schedule
     total_steps, steps_per_epoch : int
         Of the run.
@@ -33,7 +30,7 @@ class RecipeSwitcher:
     """
 
     def __init__(self, model: Module, schedule: Schedule, total_steps: int, steps_per_epoch: int) -> None:
-        layers = dict(_named_layers(model))
+        layers = dict(model.named_layers())
         schedule.check(total_steps, steps_per_epoch, list(layers))
         self._schedule = schedule
         self._run = total_steps, steps_per_epoch
@@ -69,11 +66,3 @@ class RecipeSwitcher:
                 self._in_force[pattern] = recipe
                 switches.append(Switch(step, pattern, recipe.name))
         return switches
-
-
-def _named_layers(module: Module, name: str = "") -> Iterator[tuple[str, Linear]]:
-    """All linear layers with their dotted paths, in the order of the forward pass."""
-    if isinstance(module, Linear):
-        yield name, module
-    for place, child in module.children():
-        yield from _named_layers(child, f"{name}.{place}" if name else place)

@@ -153,6 +153,7 @@ class Trainer:
             If data is empty, of a wrong shape or dtype, not finite, or labels are out of range, or a schedule
             does not fit the run or the model. Nothing has been trained then.
         """
+        self.model.seed_rounding(self.seed)
         inputs, targets = self._checked(train, "train")
         test_inputs, test_targets = self._checked(test, "test")
         rng = np.random.default_rng(self.seed)

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from ramekin.amp.autocast import autocast
+from ramekin.amp.definition import Recipe
+from ramekin.amp.delayed import AmaxHistory, DelayedScaling
+from ramekin.amp.hadamard import HADAMARD, hadamard_rows
 from ramekin.amp.loss_scale import DynamicLossScale, LossScale, NoLossScale, StaticLossScale
-from ramekin.amp.recipe import Recipe, as_recipe, recipes
+from ramekin.amp.operand import Operand
+from ramekin.amp.plan import Plan, plan
+from ramekin.amp.recipe import as_recipe, recipes
 from ramekin.amp.schedule import Phase, Schedule, as_schedule
+from ramekin.amp.seeds import rounding_seed
 
 __all__ = [
+    "HADAMARD",
+    "AmaxHistory",
+    "DelayedScaling",
     "DynamicLossScale",
     "LossScale",
     "NoLossScale",
+    "Operand",
     "Phase",
+    "Plan",
     "Recipe",
     "Schedule",
     "StaticLossScale",
     "as_recipe",
     "as_schedule",
+    "autocast",
+    "hadamard_rows",
+    "plan",
     "recipes",
+    "rounding_seed",
 ]

@@ -1,17 +1,13 @@
-"""Recipes: the formats of activations, weights and gradients in a layer's three products.
-
-A linear layer multiplies three times in a training step: activations by weights (*fprop*),
-output gradients by weights (*dgrad*) and output gradients by activations (*wgrad*). A recipe says
-to which format each of the three kinds of operand is rounded before it is multiplied. Sums, master
-weights, optimiser state and everything between the layers stay float32.
-"""
+"""The named recipes, and where their arithmetic comes from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Callable
+from functools import cache
 
-from ramekin._scaled import Scaling
+from ramekin.amp.definition import LossScaling, Recipe
+from ramekin.amp.operand import Operand
+from ramekin.block_formats import mxfp4, mxfp6_e3m2, mxfp8_e4m3, nvfp4
 from ramekin.formats import (
     FloatFormat,
     bfloat16,
@@ -19,83 +15,116 @@ from ramekin.formats import (
     float8_e5m2,
     float16,
     float32,
+    tfloat32,
 )
 
-__all__ = ["LossScaling", "Recipe", "as_recipe", "recipes"]
-
-#: Whether the loss is scaled: not at all, or by a factor that follows the overflows.
-LossScaling: TypeAlias = Literal["none", "dynamic"]
+__all__ = ["Recipe", "as_recipe", "recipes"]
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Formats and scaling of a mixed-precision training run.
+def _uniform(name: str, fmt: FloatFormat, loss_scale: LossScaling = "none") -> Recipe:
+    return Recipe(name, fmt, fmt, fmt, loss_scale)
 
-    Parameters
-    ----------
-    name : str
-        The name under which results are reported.
-    activations, weights, gradients : FloatFormat
-        Format of each kind of operand.
-    scaling : {"none", "current"}
-        Whether each operand gets a scale from its own largest magnitude.
-    loss_scale : {"none", "dynamic"}
-        Whether the gradient of the loss is scaled, by a factor that backs off on overflow.
 
-    Raises
-    ------
-    TypeError
-        If a format is not a :class:`~ramekin.FloatFormat`, or the name is no string.
-    ValueError
-        If a format has no NumPy dtype or ``scaling`` or ``loss_scale`` is unknown.
+def _float8() -> Recipe:
+    """Return Transformer Engine's ``DelayedScaling``: e4m3 forward, e5m2 backward, 1024 steps, max.
+
+    The two formats: Micikevicius et al. 2022, "FP8 Formats for Deep Learning".
     """
-
-    name: str
-    activations: FloatFormat
-    weights: FloatFormat
-    gradients: FloatFormat
-    scaling: Scaling = "none"
-    loss_scale: LossScaling = "none"
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise TypeError(f"a recipe's name must be a str, not {type(self.name).__name__}")
-        for role in ("activations", "weights", "gradients"):
-            fmt = getattr(self, role)
-            if not isinstance(fmt, FloatFormat):
-                raise TypeError(f"{role} must be a FloatFormat, not {type(fmt).__name__}")
-            if getattr(fmt, "dtype", None) is None:
-                raise ValueError(f"{role}: {fmt.name} has no NumPy dtype to multiply in")
-        for option, accepted in (("scaling", Scaling), ("loss_scale", LossScaling)):
-            value = getattr(self, option)
-            if value not in get_args(accepted):
-                names = ", ".join(get_args(accepted))
-                raise ValueError(f"unknown {option} {value!r}; accepted: {names}")
-
-    @property
-    def bits(self) -> str:
-        """Bits of activations, weights and gradients, as ``"8/8/8"``."""
-        return f"{self.activations.bits}/{self.weights.bits}/{self.gradients.bits}"
+    forward = Operand(float8_e4m3fn, "delayed")
+    return Recipe("float8", forward, forward, Operand(float8_e5m2, "delayed"))
 
 
-def _uniform(name: str, fmt: FloatFormat, *, loss_scale: LossScaling = "none") -> Recipe:
-    return Recipe(name, fmt, fmt, fmt, loss_scale=loss_scale)
+def _float8_current() -> Recipe:
+    """Return Transformer Engine's ``Float8CurrentScaling``: formats likewise (torchao: tensorwise)."""
+    forward = Operand(float8_e4m3fn, "current")
+    return Recipe("float8-current", forward, forward, Operand(float8_e5m2, "current"))
 
 
-# float8 forward in e4m3 (precision) and backward in e5m2 (range): Micikevicius et al. 2022,
-# "FP8 Formats for Deep Learning". The loss scale of float16: Micikevicius et al. 2018, "Mixed
-# Precision Training". The unscaled recipes leave the remedy out, to show what it is for.
-_RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        _uniform("float32", float32),
-        _uniform("float16", float16, loss_scale="dynamic"),
-        _uniform("bfloat16", bfloat16),
-        Recipe("float8", float8_e4m3fn, float8_e4m3fn, float8_e5m2, scaling="current"),
-        _uniform("float16-unscaled", float16),
-        Recipe("float8-unscaled", float8_e4m3fn, float8_e4m3fn, float8_e5m2),
-    )
+def _float8_rowwise() -> Recipe:
+    """Return torchao's rowwise recipe: e4m3, factors ``max / amax`` rounded down to powers of two.
+
+    That is the scale 2**e, for the smallest e with ``amax <= max * 2**e``: "rceil". torchao takes an amax
+    below 1e-12 for 1e-12; here it is itself, and 0 as :func:`~ramekin.quantize` says.
+    """
+    operand = Operand(float8_e4m3fn, "row", scale_rounding="rceil")
+    return Recipe("float8-rowwise", operand, operand, operand)
+
+
+def _float8_block() -> Recipe:
+    """Return DeepSeek-V3's (technical report, 2024, section 3.3): e4m3 throughout, float32 scales.
+
+    Activations and gradients have a scale for every 128 terms of the sum, weights for every 128 x 128
+    tile; each 128 terms are summed by themselves, scaled, and added in float32.
+    """
+    vector = Operand(float8_e4m3fn, block=128)
+    return Recipe("float8-block", vector, Operand(float8_e4m3fn, block=(128, 128)), vector)
+
+
+def _mxfp8() -> Recipe:
+    """Return OCP MXFP8 with e4m3 throughout, scales rounded up so that no element saturates.
+
+    Mishra et al. 2025, "Recipes for Pre-training LLMs with MXFP8"; Transformer Engine's
+    ``MXFP8BlockScaling``.
+    """
+    operand = Operand(mxfp8_e4m3, scale_rounding="rceil")
+    return Recipe("mxfp8", operand, operand, operand)
+
+
+def _mxfp6() -> Recipe:
+    """Return OCP MXFP6 with e3m2 throughout and OCP's own scales ("floor").
+
+    Rouhani et al. 2023, "Microscaling Data Formats for Deep Learning".
+    """
+    return Recipe("mxfp6", mxfp6_e3m2, mxfp6_e3m2, mxfp6_e3m2)
+
+
+def _mxfp4(name: str, hadamard: bool) -> Recipe:
+    """Return OCP MXFP4, gradients stochastically rounded in dgrad and wgrad.
+
+    Tseng et al. 2025, "Training LLMs with MXFP4", where inputs are scaled by 3/4 so that rounding is
+    unbiased; here the scales are rounded up ("rceil"), which keeps elements in range too. The optional
+    transform has 16 points (there 64), and is of wgrad alone.
+    """
+    forward = Operand(mxfp4, scale_rounding="rceil")
+    backward = Operand(mxfp4, scale_rounding="rceil", rounding="stochastic")
+    return Recipe(name, forward, forward, backward, hadamard=hadamard)
+
+
+def _nvfp4() -> Recipe:
+    """Return Transformer Engine's ``NVFP4BlockScaling``; NVIDIA 2025, "Pretraining LLMs with NVFP4".
+
+    Weights share scales in 16 x 16 tiles, so that fprop and dgrad read the same numbers; gradients are
+    stochastically rounded; both inputs of wgrad pass a 16-point Hadamard transform. The transform's sums
+    stay float32 here, where Transformer Engine rounds its input to bfloat16.
+    """
+    gradients = Operand(nvfp4, rounding="stochastic")
+    return Recipe("nvfp4", Operand(nvfp4), Operand(nvfp4, block=(16, 16)), gradients, hadamard=True)
+
+
+# Built when first asked for. The loss scale of float16: Micikevicius et al. 2018, "Mixed Precision
+# Training". The unscaled recipes leave the remedy out, to show what it is for.
+_RECIPES: dict[str, Callable[[], Recipe]] = {
+    "float32": lambda: _uniform("float32", float32),
+    "tfloat32": lambda: _uniform("tfloat32", tfloat32),
+    "float16": lambda: _uniform("float16", float16, "dynamic"),
+    "bfloat16": lambda: _uniform("bfloat16", bfloat16),
+    "float8": _float8,
+    "float8-current": _float8_current,
+    "float8-rowwise": _float8_rowwise,
+    "float8-block": _float8_block,
+    "mxfp8": _mxfp8,
+    "mxfp6": _mxfp6,
+    "mxfp4": lambda: _mxfp4("mxfp4", False),
+    "mxfp4-hadamard": lambda: _mxfp4("mxfp4-hadamard", True),
+    "nvfp4": _nvfp4,
+    "float16-unscaled": lambda: _uniform("float16-unscaled", float16),
+    "float8-unscaled": lambda: Recipe("float8-unscaled", float8_e4m3fn, float8_e4m3fn, float8_e5m2),
 }
+
+
+@cache
+def _named(name: str) -> Recipe:
+    return _RECIPES[name]()
 
 
 def recipes() -> tuple[str, ...]:
@@ -117,8 +146,6 @@ def as_recipe(recipe: str | Recipe) -> Recipe:
         return recipe
     if not isinstance(recipe, str):
         raise TypeError(f"a recipe is a name or a Recipe, not {type(recipe).__name__}")
-    try:
-        return _RECIPES[recipe]
-    except KeyError:
-        accepted = ", ".join(_RECIPES)
-        raise ValueError(f"unknown recipe {recipe!r}; accepted: {accepted}") from None
+    if recipe not in _RECIPES:
+        raise ValueError(f"unknown recipe {recipe!r}; accepted: {', '.join(_RECIPES)}")
+    return _named(recipe)

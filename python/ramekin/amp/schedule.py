@@ -16,10 +16,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
+from ramekin.amp.patterns import matches
 from ramekin.amp.recipe import Recipe, as_recipe
 
 __all__ = ["Phase", "PhaseUnit", "Schedule", "as_schedule"]
@@ -79,8 +79,8 @@ class Schedule:
         Phases as text, ``"recipe:length,recipe:length"`` with lengths ``N%`` of the run, ``N`` or ``Nsteps``,
         ``Nepochs``, or ``rest``, which only the last phase can be, and which it is if it has no length.
         Percentages and epochs may have decimals. Pairs take recipes of one's own.
-        The keys of a mapping are patterns of layer names, with ``*``, ``?`` and ``[...]`` as in file names;
-        the first that matches a layer decides.
+        The keys of a mapping are patterns of layer names, as for :class:`~ramekin.amp.autocast`: the last
+        that matches a layer counts.
 
     Attributes
     ----------
@@ -177,14 +177,14 @@ class Schedule:
         )
 
     def pattern_of(self, layer: str) -> str:
-        """Return the first pattern that matches a layer's name; ValueError if none does."""
-        for pattern, _ in self.groups:
-            if fnmatchcase(layer, pattern):
+        """Return the last pattern that matches a layer's name; ValueError if none does."""
+        for pattern, _ in reversed(self.groups):
+            if matches(layer, pattern):
                 return pattern
         patterns = ", ".join(repr(pattern) for pattern, _ in self.groups)
         raise ValueError(
             f"no pattern of the schedule matches layer {layer!r}; there are {patterns}, "
-            "and a last pattern '*' would match every other layer"
+            "and a first pattern '*' would match every other layer"
         )
 
     def check(self, total_steps: int, steps_per_epoch: int, layers: Sequence[str]) -> None:
@@ -212,7 +212,7 @@ class Schedule:
         for pattern, _ in self.groups:
             if pattern not in taken:
                 raise ValueError(
-                    f"pattern {pattern!r} of the schedule matches no layer that an earlier one leaves; "
+                    f"pattern {pattern!r} of the schedule matches no layer that a later one leaves; "
                     f"layers are {', '.join(map(repr, layers)) or 'none'}"
                 )
 

@@ -10,10 +10,10 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from ramekin import _native
-from ramekin._layout import Layout, make_layout
 from ramekin.block_formats import BlockFormat, BlockFormatLike, formats_of, is_power_of_two, target_format
 from ramekin.convert import philox_key
 from ramekin.formats import FloatFormat, FormatLike, as_format, format_of
+from ramekin.quantized.layout import Layout, make_layout
 
 __all__ = ["Rule", "is_floating", "make_rule", "rule_from_json"]
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ramekin._slicing import unit
 from ramekin._types import AnyArray
 from ramekin.analysis import ErrorStats, error_stats, pieces
 from ramekin.block_formats import formats_of, is_power_of_two
@@ -16,6 +15,7 @@ from ramekin.convert import cast, encode
 from ramekin.formats import FloatFormat, float32, format_of
 from ramekin.quantize import quantize
 from ramekin.quantized import QuantizedArray
+from ramekin.quantized.slicing import unit
 from ramekin.storage.tensors import Tensor
 
 __all__ = ["Worst", "converted", "lost_elements", "worst_element"]

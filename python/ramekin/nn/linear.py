@@ -6,26 +6,29 @@ import math
 
 import numpy as np
 
-from ramekin._scaled import ScaledTensor, count_underflows, quantize_tensor, scaled_matmul
 from ramekin._types import Float32Array
-from ramekin.amp.recipe import Recipe, as_recipe
-from ramekin.nn.module import Module, Parameter
+from ramekin.amp.recipe import Recipe
+from ramekin.nn.module import Layer, Parameter
+from ramekin.nn.products import Pass
 
 __all__ = ["Linear"]
 
 
-class Linear(Module):
+class Linear(Layer):
     """``y = x W^T + b`` for a batch of rows.
 
-    With x, W and dy rounded to the recipe's formats for activations, weights and gradients:
+    With x, W and dy quantised as the recipe says for each product:
 
     - *fprop*: ``y = x W^T + b``, shape (n, out)
     - *dgrad*: ``dx = dy W``, shape (n, in)
     - *wgrad*: ``dW = dy^T x``, shape (out, in)
 
-    Each operand is rounded once and serves both products that it takes part in. Products are
-    summed in float32. The bias takes no part in a product: it is added, and its gradient summed,
-    in float32.
+    An operand whose scales do not depend on the dimension that is summed over is quantised once and serves
+    both products that it takes part in. The bias takes no part in a product: it is added, and its gradient
+    summed, in float32.
+
+    Delayed scaling and the counters of stochastic rounding move on with each backward pass: forward passes
+    alone, as of an evaluation, leave them as they are (as Transformer Engine does without gradients).
 
     Parameters
     ----------
@@ -34,7 +37,8 @@ class Linear(Module):
     bias : bool
         Whether there is a ``b``.
     recipe : str or Recipe, optional
-        Formats of the operands; float32 if not given. A trainer sets its own.
+        The layer's own recipe, which comes before those of :class:`~ramekin.amp.autocast`,
+        :meth:`use_recipe` and a trainer; see :attr:`recipe`.
     rng : numpy.random.Generator, optional
         Source of the first weights; ``numpy.random.default_rng(0)`` if not given. It is asked once,
         for ``rng.uniform(-r, r, (out_features, in_features))`` with ``r = sqrt(3 / in_features)``,
@@ -47,7 +51,7 @@ class Linear(Module):
     bias : Parameter of shape (out_features,), or None
     nonzero_gradients, lost_gradients : int
         Over all backward passes: how many elements of ``dy`` were not zero, and how many of those the
-        format of the gradients rounded to zero.
+        format of dgrad's gradients rounded to zero.
 
     Raises
     ------
@@ -69,15 +73,15 @@ class Linear(Module):
                 f"a linear layer needs at least one feature on each side, "
                 f"got in_features={in_features}, out_features={out_features}"
             )
+        super().__init__(recipe)
         rng = np.random.default_rng(0) if rng is None else rng
         bound = math.sqrt(3.0 / in_features)
         weights = rng.uniform(-bound, bound, (out_features, in_features))
         self.weight = Parameter(weights.astype(np.float32))
         self.bias = Parameter(np.zeros(out_features, np.float32)) if bias else None
-        self.recipe = as_recipe("float32" if recipe is None else recipe)
         self.nonzero_gradients = 0
         self.lost_gradients = 0
-        self._operands: tuple[ScaledTensor, ScaledTensor] | None = None
+        self._pass: Pass | None = None
 
     @property
     def in_features(self) -> int:
@@ -89,17 +93,13 @@ class Linear(Module):
         """Width of the output rows."""
         return int(self.weight.value.shape[0])
 
-    def use_recipe(self, recipe: str | Recipe) -> None:
-        """Multiply by ``recipe`` from the next forward pass on."""
-        self.recipe = as_recipe(recipe)
-        self._operands = None
-
     def forward(self, x: Float32Array) -> Float32Array:
         """Compute the output (fprop).
 
         Parameters
         ----------
         x : ndarray of float32, shape (n, in_features)
+            Not to be changed before the backward pass.
 
         Returns
         -------
@@ -114,10 +114,8 @@ class Linear(Module):
             raise ValueError(
                 f"input of shape {x.shape} does not fit a linear layer that takes (n, {self.in_features})"
             )
-        activations = quantize_tensor(x, self.recipe.activations, self.recipe.scaling)
-        weights = quantize_tensor(self.weight.value, self.recipe.weights, self.recipe.scaling)
-        self._operands = activations, weights
-        y = scaled_matmul(activations, weights.T)
+        self._pass = Pass(self, x, self.weight.value)
+        y = self._pass.fprop()
         if self.bias is not None:
             y += self.bias.value
         return y
@@ -138,21 +136,19 @@ class Linear(Module):
         Raises
         ------
         RuntimeError
-            If there was no forward pass under this recipe.
+            If there was no forward pass.
         ValueError
             If ``dy`` does not have the shape of the last output.
         """
-        if self._operands is None:
+        if self._pass is None:
             raise RuntimeError("backward needs a forward pass before it")
-        activations, weights = self._operands
-        expected = (activations.codes.shape[0], self.out_features)
+        expected = (self._pass.rows, self.out_features)
         if dy.shape != expected:
             raise ValueError(f"gradient of shape {dy.shape}, expected {expected}")
-        gradients = quantize_tensor(dy, self.recipe.gradients, self.recipe.scaling)
-        nonzero, lost = count_underflows(dy, gradients)
-        self.nonzero_gradients += nonzero
-        self.lost_gradients += lost
-        self.weight.grad = scaled_matmul(gradients.T, activations)
+        dx, self.weight.grad = self._pass.backward(dy)
+        self.nonzero_gradients += self._pass.nonzero_gradients
+        self.lost_gradients += self._pass.lost_gradients
+        self.scaling = self._pass.next_state()
         if self.bias is not None:
             self.bias.grad = dy.sum(axis=0, dtype=np.float32)
-        return scaled_matmul(gradients, weights)
+        return dx

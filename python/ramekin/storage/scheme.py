@@ -14,12 +14,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ramekin._layout import Layout, is_int, make_layout
-from ramekin._storage import codes_dtype, raw, scales_dtype
 from ramekin._types import AnyArray
 from ramekin.block_formats import BlockFormat, block_formats, formats_of, target_format
 from ramekin.formats import FloatFormat, as_format
 from ramekin.quantized import QuantizedArray
+from ramekin.quantized.layout import Layout, is_int, make_layout
+from ramekin.quantized.stored import codes_dtype, raw, scales_dtype
 from ramekin.storage.representation import Description, Raw, file_bytes, raw_tensor, stored_name
 from ramekin.storage.tensors import Entry, Unsaved
 

@@ -1,0 +1,36 @@
+"""Seeds of stochastic rounding: one for each operand of each layer in each step of a run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["rounding_seed"]
+
+
+def rounding_seed(run: int, layer: int, operand: int, step: int) -> int:
+    """Derive the 64-bit seed with which one operand is rounded once.
+
+    Parameters
+    ----------
+    run : int
+        Seed of the run, 0 to 2**64 - 1.
+    layer : int
+        Number of the layer in its model.
+    operand : int
+        Number of the operand within the layer.
+    step : int
+        Training steps that the layer has done.
+
+    Returns
+    -------
+    int
+        For ``quantize(..., rounding="stochastic", seed=...)``, which numbers elements by position. So the
+        rounding of an element depends on these four numbers and its position, and on nothing else.
+
+    Notes
+    -----
+    The first word of Philox4x64-10 (Salmon et al. 2011) with the key (`run`, 0) and the counter (`step`,
+    `layer`, `operand`, 0), lowest word first, plus one: NumPy's ``Philox`` counts before it draws.
+    """
+    counter = np.array([step, layer, operand, 0], np.uint64)
+    return int(np.random.Philox(key=run, counter=counter).random_raw())

@@ -1,0 +1,146 @@
+"""The three products of one training step of a layer, by a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+
+from ramekin._types import AnyArray, Float32Array
+from ramekin.amp.definition import SLOTS, Recipe
+from ramekin.amp.delayed import AmaxHistory
+from ramekin.amp.hadamard import hadamard_rows
+from ramekin.amp.scaling_state import ScalingState
+from ramekin.amp.seeds import rounding_seed
+from ramekin.block_formats import BlockFormat
+from ramekin.convert import round_to
+from ramekin.formats import float32, format_of
+from ramekin.linalg import matmul
+from ramekin.nn.module import Layer
+from ramekin.quantized import QuantizedArray
+from ramekin.quantized.stored import element_codes
+
+__all__ = ["Pass", "count_underflows"]
+
+_Quantized: TypeAlias = AnyArray | QuantizedArray
+
+# Master weights are the operand after the six of the products.
+_MASTERS = len(SLOTS)
+
+
+class Pass:
+    """One forward pass of a layer and the backward pass that may follow.
+
+    Parameters
+    ----------
+    layer : Layer
+        Whose recipe and state are in force; its state is read and not changed.
+    x : ndarray of float32, shape (n, in)
+    weights : ndarray of float32, shape (out, in)
+        Rounded in place where the recipe holds master weights in a smaller format.
+
+    Attributes
+    ----------
+    nonzero_gradients, lost_gradients : int
+        After :meth:`backward`: elements of ``dy`` that are not zero, and those that dgrad's format lost.
+    """
+
+    def __init__(self, layer: Layer, x: Float32Array, weights: Float32Array) -> None:
+        self._recipe: Recipe = layer.recipe
+        self._origin = layer.rounding_origin
+        self._state: ScalingState = layer.scaling
+        self._x, self._weights = x, weights
+        self._made: dict[str, _Quantized] = {}
+        self._histories: dict[str, AmaxHistory] = {}
+        self.nonzero_gradients = self.lost_gradients = 0
+        if self._recipe.master_weights != float32:
+            rounding = self._recipe.master_rounding
+            seed = self._seed(rounding, _MASTERS)
+            round_to(weights, self._recipe.master_weights, rounding=rounding, seed=seed, out=weights)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the forward pass has."""
+        return len(self._x)
+
+    def fprop(self) -> Float32Array:
+        """Return ``x W^T``."""
+        activations = self._quantized("activations", self._x, 1)
+        return self._product(activations, self._quantized("weights", self._weights, 1).T)
+
+    def backward(self, dy: Float32Array) -> tuple[Float32Array, Float32Array]:
+        """Return ``dy W`` and ``dy^T x``."""
+        gradients = self._quantized("gradients", dy, 1)
+        self.nonzero_gradients, self.lost_gradients = count_underflows(dy, gradients)
+        dx = self._product(gradients, self._quantized("dgrad_weights", self._weights, 0))
+        left = self._quantized("wgrad_gradients", dy, 0).T
+        return dx, self._product(left, self._quantized("wgrad_activations", self._x, 0))
+
+    def next_state(self) -> ScalingState:
+        """Return the layer's state after this step: one step more, and the histories moved on."""
+        state = self._state
+        return replace(state, step=state.step + 1, histories={**state.histories, **self._histories})
+
+    def _product(self, a: _Quantized, b: _Quantized) -> Float32Array:
+        return matmul(a, b, accumulate=self._recipe.accumulate, chunk=self._recipe.chunk)
+
+    def _quantized(self, slot: str, x: Float32Array, axis: int) -> _Quantized:
+        """Return an operand quantised for a product that sums over `axis`."""
+        recipe = self._recipe
+        first = recipe.shared(slot)
+        if first is not None:
+            return self._made[first]
+        operand = recipe.operand(slot)
+        if recipe.transformed(slot):
+            x = hadamard_rows(x)
+        amax = None
+        if operand.delayed is not None:
+            rule = operand.delayed
+            history = self._state.histories.get(slot) or AmaxHistory.empty(rule.history)
+            amax = history.scaling_amax
+            self._histories[slot] = history.resized(rule.history).record(_amax(x), rule)
+        seed = self._seed(operand.rounding, SLOTS.index(slot))
+        self._made[slot] = operand.quantize(x, axis, seed=seed, amax=amax)
+        return self._made[slot]
+
+    def _seed(self, rounding: str, operand: int) -> int | None:
+        if rounding != "stochastic":
+            return None
+        run, number = self._origin
+        return rounding_seed(run, number, operand, self._state.step)
+
+
+def _amax(x: Float32Array) -> float:
+    """Return the largest magnitude, 0 of nothing, NaN if there is one."""
+    # Of both ends, as the array of all magnitudes would be a copy.
+    return float(max(abs(x.min()), abs(x.max()))) if x.size else 0.0
+
+
+def count_underflows(x: Float32Array, quantized: AnyArray | QuantizedArray) -> tuple[int, int]:
+    """Count the numbers that rounding lost.
+
+    Parameters
+    ----------
+    x : ndarray of float32
+        What was quantised.
+    quantized : ndarray or QuantizedArray
+        What it became.
+
+    Returns
+    -------
+    nonzero, lost : int
+        How many elements of ``x`` are not zero, and how many of those have become elements that are.
+    """
+    nonzero = int(np.count_nonzero(x))
+    if isinstance(quantized, QuantizedArray):
+        codes, bits = element_codes(quantized._codes, quantized._layout), quantized.format.bits
+        if isinstance(quantized.format, BlockFormat) and quantized.format.integer:
+            return nonzero, nonzero - int(np.count_nonzero(codes))
+    else:
+        fmt = format_of(quantized.dtype)
+        assert fmt is not None
+        codes, bits = quantized.view(fmt.code_dtype), fmt.bits
+    # Below its sign bit the code of either zero is 0.
+    mask = (1 << (bits - 1)) - 1
+    return nonzero, nonzero - int(np.count_nonzero(codes & mask))

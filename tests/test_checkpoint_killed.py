@@ -169,6 +169,21 @@ def test_two_at_once_are_refused(source, tmp_path):
     assert rk.convert_checkpoint(source, target, "mxfp4").resumed == 1
 
 
+def test_a_disk_that_refuses_leaves_no_lock(source, tmp_path, monkeypatch):
+    target = tmp_path / "out"
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("pathlib.Path.touch", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            rk.convert_checkpoint(source, target, "mxfp4")
+    assert not target.exists()
+    rk.convert_checkpoint(source, target, "mxfp4")
+    assert set(rk.load(target)) == {f"t{i}" for i in range(30)}
+
+
 MEASURED = """
 import sys
 import ramekin as rk

@@ -69,6 +69,15 @@ class Partial:
     def __enter__(self) -> Partial:
         self.directory.mkdir(exist_ok=True)
         self._lock = _locked(self.directory)
+        try:
+            self._begin()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def _begin(self) -> None:
+        """Take up what is there, or begin."""
         lines = self._lines()
         if not lines:
             for path in self.directory.iterdir():
@@ -89,7 +98,6 @@ class Partial:
         fresh.write_text(text, "utf-8")
         fresh.replace(journal)
         self._journal = journal.open("ab")
-        return self
 
     def _lines(self) -> list[dict[str, Any]]:
         """Return the journal's lines if they are of this conversion."""

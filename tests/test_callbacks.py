@@ -120,7 +120,7 @@ def test_early_stopping_gives_the_best_weights_back() -> None:
             return False
 
     # A rate at which descent overshoots further in every step.
-    run, stopping = trainer(20, lr=3.0), EarlyStopping(2, restore_best=True)
+    run, stopping = trainer(20, lr=8.0), EarlyStopping(2, restore_best=True)
     history = fit(run, Keep(), stopping)
     assert len(history.test_losses) == 3
     assert stopping.best_epoch == int(np.argmin(history.test_losses)) == 0

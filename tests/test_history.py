@@ -63,9 +63,9 @@ def test_csv_holds_every_step() -> None:
 
 
 def test_csv_without_classes_and_with_groups() -> None:
-    table = rows(history({"0": "float8:3,float32", "*": "bfloat16"}, MeanSquaredError()).to_csv())
+    table = rows(history({"*": "bfloat16", "0": "float8:3,float32"}, MeanSquaredError()).to_csv())
     assert {row["test_accuracy"] for row in table} == {""}
-    assert [row["recipe"] for row in table] == ["0=float8 *=bfloat16"] * 3 + ["0=float32 *=bfloat16"] * 3
+    assert [row["recipe"] for row in table] == ["*=bfloat16 0=float8"] * 3 + ["*=bfloat16 0=float32"] * 3
 
 
 def test_json_holds_everything() -> None:

@@ -7,7 +7,7 @@ meaning, and a trainer that puts each tensor in the smallest format that still t
 
 from __future__ import annotations
 
-from ramekin import amp, callbacks, nn, optim
+from ramekin import amp, callbacks, functional, nn, optim
 from ramekin._native import __version__
 from ramekin.analysis import ErrorStats, error_stats
 from ramekin.block_formats import (
@@ -92,6 +92,7 @@ __all__ = [
     "float8_e8m0fnu",
     "float16",
     "formats",
+    "functional",
     "get_num_threads",
     "inspect",
     "isa",

@@ -164,6 +164,62 @@ def matmul_accumulated(
     a: object, b: object, accumulate: str | TensorCore, chunk: int | None, out: object
 ) -> NDArray[np.float32] | None: ...
 def pack_matrix(b: object) -> PackedMatrix | None: ...
+def apply(function: str, x: NDArray[np.float32], y: NDArray[np.float32]) -> None: ...
+def apply_gradient(
+    function: str, x: NDArray[np.float32], dy: NDArray[np.float32], dx: NDArray[np.float32]
+) -> None: ...
+def reduce_rows(kind: str, x: NDArray[np.float32], width: int, out: NDArray[np.float32]) -> None: ...
+def sum_columns(x: NDArray[np.float32], out: NDArray[np.float32]) -> None: ...
+def softmax(x: NDArray[np.float32], width: int, logarithm: bool, y: NDArray[np.float32]) -> None: ...
+def softmax_gradient(
+    y: NDArray[np.float32], dy: NDArray[np.float32], width: int, dx: NDArray[np.float32]
+) -> None: ...
+def cross_entropy(
+    x: NDArray[np.float32],
+    width: int,
+    labels: NDArray[np.int64],
+    scale: float,
+    losses: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+) -> float: ...
+def normalize(
+    centred: bool,
+    eps: float,
+    x: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32] | None,
+    y: NDArray[np.float32],
+) -> None: ...
+def normalize_gradient(
+    centred: bool,
+    eps: float,
+    x: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    dy: NDArray[np.float32],
+    dx: NDArray[np.float32],
+    by_weight: NDArray[np.float32],
+    by_bias: NDArray[np.float32] | None,
+) -> None: ...
+def sgd_step(
+    value: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+    buffer: NDArray[np.float32] | None,
+    first: bool,
+    rate: float,
+    weight_decay: float,
+    momentum: float,
+) -> None: ...
+def adamw_step(
+    value: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    square: NDArray[np.float32],
+    rate: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    step: int,
+) -> None: ...
 def isa() -> str: ...
 def isa_levels() -> list[str]: ...
 def get_num_threads() -> int: ...

@@ -9,6 +9,7 @@ mod block;
 mod convert;
 mod dot;
 mod format;
+mod math;
 mod matmul;
 mod operand;
 mod packed;
@@ -32,6 +33,11 @@ mod _native {
     use super::dot::{dot, dot_accumulated};
     #[pymodule_export]
     use super::format::{Format, named_formats, p3109};
+    #[pymodule_export]
+    use super::math::{
+        adamw_step, apply, apply_gradient, cross_entropy, normalize, normalize_gradient, reduce_rows,
+        sgd_step, softmax, softmax_gradient, sum_columns,
+    };
     #[pymodule_export]
     use super::matmul::{matmul, matmul_accumulated};
     #[pymodule_export]

@@ -12,6 +12,7 @@ mod float;
 pub mod format;
 pub mod fpenv;
 pub mod isa;
+pub mod math;
 pub mod matmul;
 pub mod parallel;
 pub mod random;

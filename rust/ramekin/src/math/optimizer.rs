@@ -1,0 +1,290 @@
+//! Steps of optimisers in one pass over memory: parameters and states are float32, and every operation is rounded to it,
+//! as array operations one after the other would.
+
+use super::map::one_nan;
+use crate::isa::{Kernel, Level};
+use crate::parallel::{self, ThreadsError};
+use crate::simd::Simd;
+
+/// Elements that one thread works through before it takes more.
+const CHUNK: usize = 1 << 14;
+
+/// A step of stochastic gradient descent, in this order, each line rounded to float32 at each operation:
+///
+/// - `d = g + weight_decay * p` where there is decay, else `g`;
+/// - `b = d` in the first step, `b = momentum * b + d` later, where there is momentum; then `d = b`;
+/// - `p = p - rate * d`.
+///
+/// Numbers of the step are rounded to float32 first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sgd {
+    /// Learning rate.
+    pub rate: f64,
+    /// Factor on the parameters in the gradient; 0 for none.
+    pub weight_decay: f64,
+    /// Factor on the buffer.
+    pub momentum: f64,
+    /// Whether the buffer holds nothing yet.
+    pub first: bool,
+}
+
+/// The gradient with decay; without, it keeps the sign of its zeros and infinite parameters do not touch it.
+#[inline(always)]
+fn decayed(gradient: f32, value: f32, weight_decay: f32) -> f32 {
+    if weight_decay == 0.0 { gradient } else { gradient + weight_decay * value }
+}
+
+struct SgdStep<'a> {
+    how: Sgd,
+    value: &'a mut [f32],
+    gradient: &'a [f32],
+    buffer: Option<&'a mut [f32]>,
+}
+
+impl Kernel for SgdStep<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Sgd { first, .. } = self.how;
+        // Here, where the rounding direction is known.
+        let (rate, weight_decay) = (self.how.rate as f32, self.how.weight_decay as f32);
+        let momentum = self.how.momentum as f32;
+        let all = self.value.iter_mut().zip(self.gradient);
+        match self.buffer {
+            Some(buffer) if first => {
+                for ((p, &g), b) in all.zip(buffer) {
+                    *b = one_nan(decayed(g, *p, weight_decay));
+                    *p = one_nan(*p - rate * *b);
+                }
+            }
+            Some(buffer) => {
+                for ((p, &g), b) in all.zip(buffer) {
+                    *b = one_nan(*b * momentum + decayed(g, *p, weight_decay));
+                    *p = one_nan(*p - rate * *b);
+                }
+            }
+            None => {
+                for (p, &g) in all {
+                    *p = one_nan(*p - rate * decayed(g, *p, weight_decay));
+                }
+            }
+        }
+    }
+}
+
+/// Takes a step of all of `value`; with momentum where there is a `buffer`.
+///
+/// # Errors
+///
+/// If there can be no pool.
+///
+/// # Panics
+///
+/// If the lengths differ or the CPU lacks `level`.
+pub fn sgd_step(
+    level: Level,
+    how: Sgd,
+    value: &mut [f32],
+    gradient: &[f32],
+    buffer: Option<&mut [f32]>,
+) -> Result<(), ThreadsError> {
+    let n = value.len();
+    assert!(n == gradient.len() && buffer.as_ref().is_none_or(|b| b.len() == n), "the lengths differ");
+    let count = n.div_ceil(CHUNK);
+    let parts = value.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK));
+    match buffer {
+        Some(buffer) => {
+            parallel::share(parts.zip(buffer.chunks_mut(CHUNK)), count, |((value, gradient), b)| {
+                level.run(SgdStep { how, value, gradient, buffer: Some(b) });
+            })
+        }
+        None => parallel::share(parts, count, |(value, gradient)| {
+            level.run(SgdStep { how, value, gradient, buffer: None });
+        }),
+    }
+}
+
+/// A step of AdamW (Loshchilov and Hutter 2019), in this order, each operation on arrays rounded to float32:
+///
+/// - `m = m + (1 - beta1) * (g - m)`;
+/// - `v = v * beta2 + (1 - beta2) * (g * g)`;
+/// - `d = sqrt(v) / sqrt(1 - beta2^step) + eps`;
+/// - `p = p * (1 - rate * weight_decay) - rate / (1 - beta1^step) * (m / d)`.
+///
+/// What does not depend on an array is worked out in float64, powers by squaring and multiplying from the lowest bit of
+/// the exponent on, and is rounded to float32 where it meets one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// Learning rate.
+    pub rate: f64,
+    /// Decay of the average of gradients and of that of their squares.
+    pub betas: [f64; 2],
+    /// Added to the root.
+    pub eps: f64,
+    /// Factor on the parameters, beside the rate.
+    pub weight_decay: f64,
+    /// Which step it is, from 1.
+    pub step: u64,
+}
+
+/// `base^exponent`: the C library's power changes with the CPU.
+#[inline(always)]
+fn power(mut base: f64, mut exponent: u64) -> f64 {
+    let mut product = 1.0;
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            product *= base;
+        }
+        base *= base;
+        exponent >>= 1;
+    }
+    product
+}
+
+/// Parameters with what AdamW keeps of each.
+#[derive(Debug)]
+pub struct AdamWState<'a> {
+    /// The parameters.
+    pub value: &'a mut [f32],
+    /// The averages of the gradients.
+    pub mean: &'a mut [f32],
+    /// The averages of their squares.
+    pub square: &'a mut [f32],
+}
+
+struct AdamWStep<'a> {
+    how: AdamW,
+    state: AdamWState<'a>,
+    gradient: &'a [f32],
+}
+
+impl Kernel for AdamWStep<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let AdamW { rate, betas: [beta1, beta2], eps, weight_decay, step } = self.how;
+        let (mean_weight, square_decay, square_weight) =
+            ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
+        let (correction, eps) = ((1.0 - power(beta2, step)).sqrt() as f32, eps as f32);
+        let decay = (1.0 - rate * weight_decay) as f32;
+        let step_size = (rate / (1.0 - power(beta1, step))) as f32;
+        let AdamWState { value, mean, square } = self.state;
+        for (((p, m), v), &g) in value.iter_mut().zip(mean).zip(square).zip(self.gradient) {
+            *m = one_nan(*m + mean_weight * (g - *m));
+            *v = one_nan(*v * square_decay + square_weight * (g * g));
+            let denominator = v.sqrt() / correction + eps;
+            *p = one_nan(*p * decay - step_size * (*m / denominator));
+        }
+    }
+}
+
+/// Takes a step of all parameters.
+///
+/// # Errors
+///
+/// As [`sgd_step`].
+///
+/// # Panics
+///
+/// As [`sgd_step`].
+pub fn adamw_step(
+    level: Level,
+    how: AdamW,
+    state: AdamWState<'_>,
+    gradient: &[f32],
+) -> Result<(), ThreadsError> {
+    let AdamWState { value, mean, square } = state;
+    let n = gradient.len();
+    assert!(value.len() == n && mean.len() == n && square.len() == n, "the lengths differ");
+    let states = value.chunks_mut(CHUNK).zip(mean.chunks_mut(CHUNK)).zip(square.chunks_mut(CHUNK));
+    parallel::share(states.zip(gradient.chunks(CHUNK)), n.div_ceil(CHUNK), |(((value, mean), square), g)| {
+        level.run(AdamWStep { how, state: AdamWState { value, mean, square }, gradient: g });
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math::tests::{numbers, on_every_level};
+    use std::hint::black_box;
+
+    const N: usize = 5 * CHUNK / 2 + 3;
+
+    /// Numbers with specials among them.
+    fn with_specials(seed: u64) -> Vec<f32> {
+        let mut x = numbers(N, seed);
+        let specials = [0.0, -0.0, f32::INFINITY, f32::NAN, -f32::NAN, 1e-40, -f32::MAX];
+        for (i, special) in specials.into_iter().enumerate() {
+            x[97 * (i + seed as usize)] = special;
+        }
+        x
+    }
+
+    fn same(x: f32, y: f32) -> bool {
+        x.to_bits() == y.to_bits() || (x.to_bits() == f32::NAN.to_bits() && y.is_nan())
+    }
+
+    /// An operation that the compiler cannot join with the next.
+    fn each(x: f32) -> f32 {
+        black_box(x)
+    }
+
+    #[test]
+    fn sgd_is_its_formula() {
+        let (value, gradient, old) = (with_specials(1), with_specials(2), with_specials(3));
+        for (weight_decay, momentum, first) in
+            [(0.0, None, true), (0.01, None, true), (0.0, Some(0.9), true), (0.01, Some(0.9), false)]
+        {
+            let how = Sgd { rate: 0.3, weight_decay, momentum: momentum.unwrap_or(0.0), first };
+            let (weight_decay, momentum) =
+                (weight_decay as f32, momentum.map(|momentum: f64| momentum as f32));
+            let both = on_every_level(2 * N, |level, out| {
+                let (p, b) = out.split_at_mut(N);
+                p.copy_from_slice(&value);
+                b.copy_from_slice(&old);
+                sgd_step(level, how, p, &gradient, momentum.map(|_| b)).unwrap();
+            });
+            for i in 0..N {
+                let mut d = gradient[i];
+                if weight_decay != 0.0 {
+                    d += each(weight_decay * value[i]);
+                }
+                if let Some(momentum) = momentum {
+                    d = if first { d } else { each(old[i] * momentum) + d };
+                    assert!(same(both[N + i], d), "{i}");
+                }
+                assert!(same(both[i], value[i] - each(0.3 * each(d))), "{i}");
+            }
+        }
+    }
+
+    #[test]
+    fn adamw_is_its_formula() {
+        let (value, gradient, mean) = (with_specials(1), with_specials(2), with_specials(3));
+        let square: Vec<f32> = with_specials(4).iter().map(|x| x * x).collect();
+        let (rate, beta1, beta2, weight_decay, step) = (0.02, 0.9, 0.999, 0.01, 5);
+        let how = AdamW { rate, betas: [beta1, beta2], eps: 1e-8, weight_decay, step };
+        let correction = (1.0 - 0.999f64 * 0.999 * 0.999 * 0.999 * 0.999).sqrt() as f32;
+        let step_size = (rate / (1.0 - 0.9f64 * 0.9 * 0.9 * 0.9 * 0.9)) as f32;
+        let (decay, mean_weight) = ((1.0 - rate * weight_decay) as f32, (1.0 - beta1) as f32);
+        let (square_decay, square_weight) = (beta2 as f32, (1.0 - beta2) as f32);
+        let all = on_every_level(3 * N, |level, out| {
+            let (p, states) = out.split_at_mut(N);
+            let (m, v) = states.split_at_mut(N);
+            p.copy_from_slice(&value);
+            m.copy_from_slice(&mean);
+            v.copy_from_slice(&square);
+            adamw_step(level, how, AdamWState { value: p, mean: m, square: v }, &gradient).unwrap();
+        });
+        for i in 0..N {
+            let g = gradient[i];
+            let m = mean[i] + each(mean_weight * each(g - mean[i]));
+            let v = each(square[i] * square_decay) + each(square_weight * each(g * g));
+            let ratio = each(m / each(each(v.sqrt() / correction) + 1e-8));
+            let p = each(value[i] * decay) - each(step_size * ratio);
+            assert!(same(all[i], p) && same(all[N + i], m) && same(all[2 * N + i], v), "{i}");
+        }
+    }
+}

@@ -78,7 +78,8 @@ def quantize(
         tensors: of an earlier step (delayed scaling), or of an array in parts. Elements beyond it saturate.
     stats : bool, default False
         Whether to measure the errors in the same pass, for the attribute ``stats``: what
-        :func:`~ramekin.error_stats` gives, but for the order in which sums are added up.
+        :func:`~ramekin.error_stats` gives, but for the order in which sums are added up, and but for float64
+        numbers that a formula in float32 takes: those are measured from what they are rounded to.
 
     Returns
     -------

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::scale::Convert;
+use super::floats::Convert;
 use crate::convert::decode;
 use crate::float::{Code, Float};
 use crate::format::FloatFormat;

@@ -7,11 +7,14 @@
 mod amax;
 mod array;
 mod dequantize;
+mod exponent;
+mod floats;
 mod geometry;
 mod lines;
 mod parts;
 mod quantize;
 mod round;
+mod rule;
 mod scale;
 mod scheme;
 mod spread;

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::amax::Amax;
 use super::array::Array;
+use super::floats::Convert;
 use super::geometry::Geometry;
 use super::lines::Lines;
 use super::parts::{CACHED, Part, parts, span};
 use super::round::{Place, Rounder};
-use super::scale::{Convert, Rule, ScalesMut};
+use super::rule::Rule;
+use super::scale::ScalesMut;
 use super::scheme::{Scale, Scheme};
 use super::stats::Sums;
 use crate::convert::{Code, Conversion, fits};

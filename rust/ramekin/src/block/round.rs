@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::floats::Convert;
 use super::quantize::Quantize;
-use super::scale::{Convert, Scales};
+use super::scale::Scales;
 use super::scheme::Scale;
 use super::spread::{Product, Spread, Times};
 use super::stats::{Sum, Sums};

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ramekin._types import AnyArray, Float32Array, finite_float32
+from ramekin.amp.definition import SLOTS
 from ramekin.amp.loss_scale import (
     DynamicLossScale,
     LossScale,
@@ -26,6 +28,7 @@ from ramekin.history import Epoch, History, Progress, Switch
 from ramekin.nn.linear import Linear
 from ramekin.nn.losses import Loss
 from ramekin.nn.module import Module
+from ramekin.nn.observation import Observer, OperandRecord
 from ramekin.optim import ConstantSchedule, Optimizer, Schedule, clip_gradients
 from ramekin.optim.clipping import check_max_norm
 from ramekin.switching import RecipeSwitcher
@@ -71,6 +74,9 @@ class Trainer:
     max_norm : float, optional
         Limit of the norm of all gradients together, clipped by :func:`ramekin.optim.clip_gradients` after the
         loss scale is taken out. Without it nothing is clipped.
+    observe_every : int
+        Every how many steps, from the first on, to record what rounding does to the operands of all layers
+        (:attr:`History.observations`); 0 for never. It changes no bit of the run.
 
     Attributes
     ----------
@@ -98,11 +104,13 @@ class Trainer:
         schedule: Schedule | None = None,
         loss_scale: LossScale | None = None,
         max_norm: float | None = None,
+        observe_every: int = 0,
     ) -> None:
         for name, number, least in (
             ("batch_size", batch_size, 1),
             ("epochs", epochs, 1),
             ("seed", seed, 0),
+            ("observe_every", observe_every, 0),
         ):
             if isinstance(number, bool) or not isinstance(number, int | np.integer):
                 raise TypeError(f"{name} must be an integer, not {type(number).__name__}")
@@ -118,6 +126,7 @@ class Trainer:
         self.epochs = int(epochs)
         self.seed = int(seed)
         self.max_norm = max_norm
+        self.observe_every = int(observe_every)
         self.schedule = ConstantSchedule() if schedule is None else schedule
         self.loss_scale: LossScale = NoLossScale() if loss_scale is None else loss_scale
         self._follows_recipes = loss_scale is None
@@ -170,6 +179,7 @@ class Trainer:
         train_losses: list[float] = []
         test_losses: list[float] = []
         accuracies: list[float] = []
+        observations: list[OperandRecord] = []
         skipped = 0
         layers = [module for module in self.model.walk() if isinstance(module, Linear)]
         for layer in layers:
@@ -189,7 +199,8 @@ class Trainer:
                 rates.append(rate)
                 scales.append(self.loss_scale.scale)
                 began = time.perf_counter()
-                loss, taken = self._step(inputs[batch], targets[batch], rate)
+                with self._observed(len(step_losses), observations):
+                    loss, taken = self._step(inputs[batch], targets[batch], rate)
                 step_times.append(time.perf_counter() - began)
                 step_losses.append(loss)
                 taken_steps.append(taken)
@@ -240,6 +251,7 @@ class Trainer:
             learning_rates=tuple(rates),
             loss_scales=tuple(scales),
             steps_taken=tuple(taken_steps),
+            observations=tuple(observations),
         )
         for callback in callbacks:
             callback.on_end(self, history)
@@ -255,6 +267,23 @@ class Trainer:
         dynamic = any(recipe.loss_scale == "dynamic" for recipe in recipes)
         if self._follows_recipes and dynamic == isinstance(self.loss_scale, NoLossScale):
             self.loss_scale, self._resting_scale = self._resting_scale, self.loss_scale
+
+    @contextmanager
+    def _observed(self, step: int, records: list[OperandRecord]) -> Iterator[None]:
+        """Add the records of a step that is to be observed."""
+        if self.observe_every == 0 or step % self.observe_every:
+            yield
+            return
+        layers = dict(self.model.named_layers())
+        for name, layer in layers.items():
+            layer.observer = Observer(step, name)
+        try:
+            yield
+        finally:
+            for layer in layers.values():
+                assert layer.observer is not None
+                seen, layer.observer = layer.observer.records, None
+                records += [seen[slot] for slot in SLOTS if slot in seen]
 
     def _step(self, inputs: Float32Array, targets: npt.NDArray[Any], rate: float) -> tuple[float, bool]:
         """One step at one rate: the batch's loss, and whether the step was taken."""

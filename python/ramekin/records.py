@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ramekin.amp.schedule import Schedule
 from ramekin.history import History, Switch, json_value
-from ramekin.tasks import Task
 
 __all__ = ["RunRecord", "Summary", "json_records", "summarize"]
 
@@ -64,14 +63,14 @@ class RunRecord:
     switches: tuple[Switch, ...]
 
     @classmethod
-    def of(cls, task: Task, recipe: Schedule, seed: int, history: History) -> RunRecord:
-        """Return the record of a finished run."""
+    def of(cls, history: History, *, task: str, recipe: str, bits: str, seed: int) -> RunRecord:
+        """Return the record of a finished run, by the names that it is to have."""
         accuracies = history.test_accuracies
         return cls(
-            recipe=recipe.name,
-            task=task.name,
+            recipe=recipe,
+            task=task,
             seed=seed,
-            bits=recipe.bits,
+            bits=bits,
             epochs=len(history.train_losses),
             train_loss=history.train_losses[-1],
             test_loss=history.test_losses[-1],
@@ -94,7 +93,8 @@ class Summary:
 
     ``gap`` is the distance to float32's means: percentage points of accuracy where the task
     has one, else per cent of the test loss. ``relative_time`` is the step time over that of
-    float32. Both are None if float32 was not run.
+    float32. Both are None if float32 was not run. ``test_loss_spread`` and ``accuracy_spread`` are sample
+    standard deviations over the seeds; None for one seed, or where there is no accuracy.
     """
 
     task: str
@@ -110,6 +110,8 @@ class Summary:
     gradient_underflow: float
     step_time_ms: float
     relative_time: float | None
+    test_loss_spread: float | None
+    accuracy_spread: float | None
 
 
 def summarize(records: Iterable[RunRecord]) -> list[Summary]:
@@ -147,6 +149,8 @@ def _summary(runs: Sequence[RunRecord], baseline: Sequence[RunRecord] | None) ->
         gradient_underflow=_mean(run.gradient_underflow for run in runs),
         step_time_ms=step_time,
         relative_time=relative_time,
+        test_loss_spread=_spread([run.test_loss for run in runs]),
+        accuracy_spread=_spread([run.accuracy for run in runs if run.accuracy is not None]),
     )
 
 
@@ -154,6 +158,16 @@ def _mean(numbers: Iterable[float]) -> float:
     # Not statistics.mean, which refuses to add infinities of both signs.
     values = list(numbers)
     return sum(values) / len(values)
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    """Return the sample standard deviation, NaN if a value is not finite."""
+    if len(values) < 2:
+        return None
+    try:
+        return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
+    except OverflowError:
+        return math.inf
 
 
 def _mean_accuracy(runs: Sequence[RunRecord]) -> float | None:

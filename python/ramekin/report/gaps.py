@@ -44,7 +44,7 @@ def gaps_picture(summaries: Sequence[Summary]) -> Picture | None:
     low, high = min(0.0, *finite, 0.0), max(0.0, *finite, 0.0)
     room = 0.06 * (high - low) or 0.5
     left = 14 + max(text_width(name) for name, _ in rows)
-    x = linear_axis(low - room, high + room, left, left + _WIDTH, most=6)
+    x = linear_axis(low - room, high + room, left, left + _WIDTH, most=5)
     title = "Distance to float32"
     told = "; ".join(f"{name} {gap_text(gap, unit)}" for name, gap in rows)
     picture = Picture(title, f"{what} against float32: {told}.", left + _WIDTH + 86, 0)

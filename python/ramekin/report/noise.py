@@ -61,7 +61,8 @@ def noise_map(run: Run, group: str) -> Picture:
     last: dict[str, OperandRecord] = {}
     for (layer, column), record in sorted(worst.items(), key=lambda item: (rows[item[0][0]], item[0][1])):
         last[layer] = record
-        begin, end = x(begins[column]), x(ends[column])
+        # To a tenth, as they are written: neighbours share their edge.
+        begin, end = round(x(begins[column]), 1), round(x(ends[column]), 1)
         hint = f"{layer}, step {record.step + 1}: {_decibels(record.sqnr)}, {record.recipe}"
         picture.rect(begin, rows[layer], end - begin, ROW - 2, paint_of_noise(record.sqnr), hint)
     for layer, record in last.items():

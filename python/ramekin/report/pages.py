@@ -16,7 +16,7 @@ from ramekin.report.picture import Picture
 from ramekin.report.precision import precision_map, switch_texts
 from ramekin.report.runs import Run, by_name, by_task
 from ramekin.report.svg import color_rules, inline_svg
-from ramekin.report.tables import cells, headings
+from ramekin.report.tables import ABSENT, cells, headings
 
 __all__ = ["html_report"]
 
@@ -53,7 +53,7 @@ details { border-top: 1px solid var(--line); padding: .6rem 0; }
 summary { cursor: pointer; font-weight: 600; }
 summary span { color: var(--dim); font-weight: 400; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
-ol { color: var(--dim); font-size: .9rem; padding-left: 2rem; }
+ol { color: var(--dim); font-size: .9rem; padding-left: 2rem; columns: 26rem; }
 p.note { color: var(--dim); font-size: .9rem; }
 """
 
@@ -92,7 +92,11 @@ def html_report(
 
 
 def _task(runs: Sequence[Run], summaries: Sequence[Summary], names: Iterator[str]) -> list[str]:
-    body = [table(headings(summaries[0].accuracy is not None), [cells(row) for row in summaries])]
+    columns = [headings(summaries[0].accuracy is not None), *(cells(row) for row in summaries)]
+    # What nothing can be said of, such as the distance of a run alone, needs no column.
+    told = [place for place, _ in enumerate(columns[0]) if any(row[place] != ABSENT for row in columns[1:])]
+    columns = [[row[place] for place in told] for row in columns]
+    body = [table(columns[0], columns[1:])]
     body.append(f'<p class="note">{html.escape(_COLUMNS)}</p>')
     gaps, scales = gaps_picture(summaries), loss_scale_picture(runs)
     body.append(_figure([loss_curves(runs), *([gaps] if gaps else [])], names))

@@ -16,7 +16,7 @@ __all__ = ["precision_map", "switch_texts"]
 
 _TOP, _WIDTH = 52.0, 560.0
 _MOST_SPANS = 160  # of a layer, beyond which neighbours are drawn as one
-_NUMBERED = 24  # switches
+_NUMBERED = 99  # switches
 
 
 def precision_map(run: Run) -> Picture:

@@ -17,9 +17,11 @@ _LONGEST = 22  # characters of a layer's name
 
 
 def short_name(layer: str) -> str:
-    """Return a layer's name, without its middle if it is long; ``"*"`` is all layers."""
+    """Return a layer's name, without its middle if it is long; ``"*"`` is all layers, ``"0"`` layer 0."""
     if layer == "*":
         return "all layers"
+    if layer.isdecimal():
+        return f"layer {layer}"
     if len(layer) <= _LONGEST:
         return layer
     half = _LONGEST // 2

@@ -7,9 +7,10 @@ import math
 from ramekin.records import Summary
 from ramekin.report.gaps import gap_text
 
-__all__ = ["cells", "headings"]
+__all__ = ["ABSENT", "cells", "headings"]
 
-_ABSENT = "-"
+#: What stands for what was not measured.
+ABSENT = "-"
 
 
 def headings(classifies: bool) -> list[str]:
@@ -41,11 +42,11 @@ def cells(summary: Summary) -> list[str]:
         _loss(summary.train_loss),
         _loss(summary.test_loss) + _spread(summary.test_loss_spread, ".2g"),
         *([] if accuracy is None else [_accuracy(accuracy, summary.accuracy_spread)]),
-        _ABSENT if summary.gap is None else gap_text(summary.gap, unit),
+        ABSENT if summary.gap is None else gap_text(summary.gap, unit),
         f"{100.0 * summary.gradient_underflow:.2f}",
         f"{summary.skipped_steps:.4g}",
         f"{summary.step_time_ms:.2f}",
-        _ABSENT if summary.relative_time is None else f"{summary.relative_time:.2f}",
+        ABSENT if summary.relative_time is None else f"{summary.relative_time:.2f}",
     ]
 
 

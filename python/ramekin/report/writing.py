@@ -96,7 +96,7 @@ def picture_bytes(picture: Picture, suffix: str, theme: Theme = "light") -> byte
 
 
 def overview(runs: Sequence[Run], titles: Mapping[str, str]) -> Picture:
-    """Draw what compares runs, a row for each task: losses, distances to float32, and loss scales.
+    """Draw what compares runs of each task: losses, distances to float32, loss scales if steps were skipped.
 
     Parameters
     ----------
@@ -107,7 +107,8 @@ def overview(runs: Sequence[Run], titles: Mapping[str, str]) -> Picture:
     rows = []
     for task, members in by_task(runs).items():
         gaps = gaps_picture(summarize(run.record for run in members))
-        scales = loss_scale_picture(members)
+        skipped = any(run.history.skipped_steps for run in members)
+        scales = loss_scale_picture(members) if skipped else None
         rows.append(
             beside([loss_curves(members, titles.get(task, task) or "Loss"), *([gaps] if gaps else [])])
         )

@@ -53,7 +53,7 @@ def trainer(**options: Any) -> Trainer:
             "0": [(small_masters, "3"), ("mxfp4", "50%"), (small_masters, "rest")],
         },
         "batch_size": BATCH, "epochs": EPOCHS, "seed": 7, "max_norm": 1.0,
-        "schedule": CosineSchedule(warmup=0.2),
+        "schedule": CosineSchedule(warmup=0.2), "observe_every": 3,
     }  # fmt: skip
     run = Trainer(
         model,

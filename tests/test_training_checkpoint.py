@@ -217,7 +217,7 @@ def _another_model(**changes: Any) -> Any:
         model = Sequential(*modules)
     return Trainer(
         model, run.loss, AdamW(model.parameters(), 0.02, weight_decay=0.1), run.precision,
-        batch_size=12, epochs=4, seed=7, max_norm=1.0, schedule=CosineSchedule(warmup=0.2),
+        batch_size=12, epochs=4, seed=7, max_norm=1.0, schedule=CosineSchedule(warmup=0.2), observe_every=3,
     )  # fmt: skip
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ramekin._types import AnyArray
 from ramekin.history import History, Switch
 from ramekin.nn.linear import Linear
 from ramekin.nn.module import Module
+from ramekin.nn.observation import OperandRecord
 
 __all__ = ["Recorder"]
 
@@ -43,6 +45,7 @@ class Recorder:
         self._steps_per_epoch = steps_per_epoch
         self.skipped_steps = 0
         self._switches: list[Switch] = []
+        self._observations: list[OperandRecord] = []
         self._layers = [module for module in model.walk() if isinstance(module, Linear)]
         for layer in self._layers:
             layer.nonzero_gradients = layer.lost_gradients = 0
@@ -55,6 +58,10 @@ class Recorder:
     def switched(self, switches: Sequence[Switch]) -> None:
         """Note changes of recipes."""
         self._switches += switches
+
+    def observed(self, records: Iterable[OperandRecord]) -> None:
+        """Note what rounding did to operands in a step."""
+        self._observations += records
 
     def step(self, loss: float, rate: float, scale: float, seconds: float, taken: bool) -> None:
         """Note a step."""
@@ -80,31 +87,42 @@ class Recorder:
             gradient_underflow=lost / max(1, sum(layer.nonzero_gradients for layer in self._layers)),
             switches=tuple(self._switches),
             steps_per_epoch=self._steps_per_epoch,
+            observations=tuple(self._observations),
         )
 
     def arrays(self) -> dict[str, AnyArray]:
-        """Return all numbers as arrays, by name; floats are float64, counts uint64."""
+        """Return all as arrays, by name: numbers as float64, counts as uint64, the others as text in JSON."""
         counts = {
             "nonzero_gradients": [layer.nonzero_gradients for layer in self._layers],
             "lost_gradients": [layer.lost_gradients for layer in self._layers],
         }
-        floats = {name: np.array(values, np.float64) for name, values in self._series.items()}
         return {
-            **floats,
+            **{name: np.array(values, np.float64) for name, values in self._series.items()},
             "steps_taken": np.array(self._series["steps_taken"], np.bool_),
             **{name: np.array(numbers, np.uint64) for name, numbers in counts.items()},
+            "switches": _text(self._switches),
+            "observations": _text(self._observations),
         }
 
-    def switches(self) -> list[dict[str, Any]]:
-        """Return the changes of recipes, for JSON."""
-        return [asdict(switch) for switch in self._switches]
-
-    def load(self, arrays: Mapping[str, AnyArray], switches: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from what :meth:`arrays` and :meth:`switches` gave."""
+    def load(self, arrays: Mapping[str, AnyArray]) -> None:
+        """Go on from what :meth:`arrays` gave."""
         for name, values in self._series.items():
             values[:] = arrays[name].tolist()
         self.skipped_steps = self._series["steps_taken"].count(False)
-        self._switches = [Switch(**switch) for switch in switches]
+        self._switches = [Switch(*parts) for parts in _parts(arrays["switches"])]
+        self._observations = [
+            OperandRecord(*rest, tuple(exponents)) for *rest, exponents in _parts(arrays["observations"])
+        ]
         counts = (arrays["nonzero_gradients"].tolist(), arrays["lost_gradients"].tolist())
         for layer, nonzero, lost in zip(self._layers, *counts, strict=True):
             layer.nonzero_gradients, layer.lost_gradients = nonzero, lost
+
+
+def _text(records: Sequence[Switch] | Sequence[OperandRecord]) -> AnyArray:
+    """Return the fields of records as text in JSON, with Python's NaN and Infinity."""
+    return np.frombuffer(json.dumps([astuple(record) for record in records]).encode(), np.uint8)
+
+
+def _parts(text: AnyArray) -> list[list[Any]]:
+    parts: list[list[Any]] = json.loads(text.tobytes())
+    return parts

@@ -72,6 +72,9 @@ class Trainer:
     max_norm : float, optional
         Limit of the norm of all gradients together, clipped by :func:`ramekin.optim.clip_gradients` after the
         loss scale is taken out. Without it nothing is clipped.
+    observe_every : int
+        Every how many steps, from the first on, to record what rounding does to the operands of all layers
+        (:attr:`History.observations`); 0 for never. It changes no bit of the run.
 
     Attributes
     ----------
@@ -100,11 +103,13 @@ class Trainer:
         schedule: Schedule | None = None,
         loss_scale: LossScale | None = None,
         max_norm: float | None = None,
+        observe_every: int = 0,
     ) -> None:
         for name, number, least in (
             ("batch_size", batch_size, 1),
             ("epochs", epochs, 1),
             ("seed", seed, 0),
+            ("observe_every", observe_every, 0),
         ):
             if isinstance(number, bool) or not isinstance(number, int | np.integer):
                 raise TypeError(f"{name} must be an integer, not {type(number).__name__}")
@@ -120,6 +125,7 @@ class Trainer:
         self.epochs = int(epochs)
         self.seed = int(seed)
         self.max_norm = max_norm
+        self.observe_every = int(observe_every)
         self.schedule = ConstantSchedule() if schedule is None else schedule
         self.loss_scale: LossScale = NoLossScale() if loss_scale is None else loss_scale
         self._follows_recipes = loss_scale is None
@@ -192,7 +198,7 @@ class Trainer:
 
     def options(self) -> dict[str, Any]:
         """Return all that was asked for beside model and optimiser, described for JSON."""
-        names = ("loss", "precision", "batch_size", "epochs", "seed", "schedule", "max_norm")
+        names = ("loss", "precision", "batch_size", "epochs", "seed", "schedule", "max_norm", "observe_every")
         return {name: described(getattr(self, name)) for name in names} | {"loss_scale": self._given_scale}
 
     def choose_loss_scale(self, recipes: Iterable[Recipe]) -> None:

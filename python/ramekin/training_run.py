@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -11,10 +12,12 @@ import numpy.typing as npt
 
 import ramekin
 from ramekin._types import AnyArray, Float32Array
+from ramekin.amp.definition import SLOTS
 from ramekin.amp.loss_scale import apply_scale, remove_scale
 from ramekin.callbacks import Callback
 from ramekin.fingerprint import described, described_model, digest
 from ramekin.history import Epoch, History, Progress
+from ramekin.nn.observation import Observer
 from ramekin.optim import clip_gradients
 from ramekin.recording import Recorder
 from ramekin.switching import RecipeSwitcher, Switcher
@@ -144,7 +147,7 @@ class TrainingRun:
         scale = trainer.loss_scale
         began = time.perf_counter()
         # Overflow is expected in small formats; it is found in the gradients below.
-        with np.errstate(over="ignore", invalid="ignore"):
+        with self._observed(step), np.errstate(over="ignore", invalid="ignore"):
             loss, gradient = trainer.loss(trainer.model.forward(inputs), targets)
             trainer.model.backward(apply_scale(scale, gradient))
             finite = True
@@ -161,6 +164,24 @@ class TrainingRun:
         seconds = time.perf_counter() - began
         self._recorder.step(float(loss), rate, scale.scale, seconds, finite)
         return float(loss)
+
+    @contextmanager
+    def _observed(self, step: int) -> Iterator[None]:
+        """Note what rounding does to the operands of a step that is to be observed."""
+        every = self._trainer.observe_every
+        if every == 0 or step % every:
+            yield
+            return
+        layers = dict(self._trainer.model.named_layers())
+        for name, layer in layers.items():
+            layer.observer = Observer(step, name)
+        try:
+            yield
+        finally:
+            for layer in layers.values():
+                assert layer.observer is not None
+                seen, layer.observer = layer.observer.records, None
+                self._recorder.observed(seen[slot] for slot in SLOTS if slot in seen)
 
     def _tell(self, loss: float) -> None:
         """Tell of a step that has been done."""
@@ -226,7 +247,6 @@ class TrainingRun:
                 "rng": self._drawn_from,
                 "loss_scales": trainer.loss_scale_state(),
                 "precision": self._switcher.state(),
-                "switches": self._recorder.switches(),
             },
             arrays={f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()},
         )
@@ -242,7 +262,7 @@ class TrainingRun:
         trainer.model.load_scaling_state(parts.get("scaling", {}))
         trainer.optimizer.load_state_dict(parts.get("optimizer", {}))
         trainer.load_loss_scale_state(state["loss_scales"])
-        self._recorder.load(parts["history"], state["switches"])
+        self._recorder.load(parts["history"])
         for place, callback in enumerate(self._with_state()):
             callback.load_state_dict(parts.get(f"callback{place}", {}))
         self._epoch = state["epoch"]

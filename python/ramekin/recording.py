@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -110,9 +110,8 @@ class Recorder:
             values[:] = arrays[name].tolist()
         self.skipped_steps = self._series["steps_taken"].count(False)
         self._switches = [Switch(*parts) for parts in _parts(arrays["switches"])]
-        self._observations = [
-            OperandRecord(*rest, tuple(exponents)) for *rest, exponents in _parts(arrays["observations"])
-        ]
+        seen = [OperandRecord(*parts) for parts in _parts(arrays["observations"])]
+        self._observations = [replace(record, exponents=tuple(record.exponents)) for record in seen]
         counts = (arrays["nonzero_gradients"].tolist(), arrays["lost_gradients"].tolist())
         for layer, nonzero, lost in zip(self._layers, *counts, strict=True):
             layer.nonzero_gradients, layer.lost_gradients = nonzero, lost

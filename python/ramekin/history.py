@@ -29,11 +29,14 @@ class Switch:
         The schedule's pattern for the layers that changed; ``"*"`` is the whole network.
     recipe : str
         Its name.
+    reason : str
+        Why, where that is not simply that its time had come.
     """
 
     step: int
     layers: str
     recipe: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,19 @@ def history(
         "switches": (Switch(0, "*", recipe),), "steps_per_epoch": per_epoch,
         "learning_rates": (0.1,) * steps, "loss_scales": (1.0,) * steps, "steps_taken": (True,) * steps,
         "observations": tuple(
-            observed(step, layer, slot, recipe) for step in range(0, steps, every)
+            observed(step, layer, slot, _in_force(step, layer, fields.get("switches", ())) or recipe)
+            for step in range(0, steps, every)
             for layer in layers for slot in SLOTS
         ),
     }  # fmt: skip
     return History(**(values | fields))
+
+
+def _in_force(step: int, layer: str, switches: Sequence[Switch]) -> str:
+    """Of schedules without patterns but ``"*"``, in which a layer's own name comes last."""
+    fitting = [switch for switch in switches if switch.layers in ("*", layer)]
+    own = [switch for switch in fitting if switch.layers == layer] or fitting
+    return (["", *(switch.recipe for switch in own if switch.step <= step)])[-1]
 
 
 def observed(step: int, layer: str, slot: str, recipe: str = "float8", **fields: Any) -> OperandRecord:
@@ -44,8 +52,14 @@ def observed(step: int, layer: str, slot: str, recipe: str = "float8", **fields:
     return OperandRecord(**(values | fields))
 
 
-def run(recipe: str = "float8", seed: int = 0, task: str = "t", **fields: Any) -> Run:
-    return Run(recipe, history(recipe, **fields), task, seed)
+def run(
+    recipe: str = "float8",
+    seed: int = 0,
+    task: str = "t",
+    layer_sizes: dict[str, int] | None = None,
+    **fields: Any,
+) -> Run:
+    return Run(recipe, history(recipe, **fields), task, seed, layer_sizes=layer_sizes or {})
 
 
 STRANGE: list[tuple[float, ...]] = [

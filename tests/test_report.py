@@ -195,7 +195,7 @@ def test_runs_that_changed_are_open_and_say_when() -> None:
     text = page([run("float32", layers=["0"]), run("staged", layers=["0"], switches=switches)])
     folds = [attributes for tag, attributes in Elements(text).found if tag == "details"]
     assert folds == [{}, {"open": None}]
-    assert "<li>step 21, all layers: float8 to bfloat16</li>" in text
+    assert "<li>step 20, all layers: float8 to bfloat16</li>" in text
 
 
 def test_of_very_many_switches_the_first_are_told() -> None:

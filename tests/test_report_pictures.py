@@ -27,7 +27,7 @@ STAGED = (
     Switch(0, "*", "float8"),
     Switch(0, "2", "mxfp4"),
     Switch(20, "*", "bfloat16"),
-    Switch(30, "2", "float32"),
+    Switch(30, "2", "float32", "too noisy"),
 )
 
 
@@ -66,10 +66,10 @@ def test_a_span_for_each_recipe_of_a_layer() -> None:
     inside(picture)
     spans = rects(picture)
     assert [mark.hint for mark in spans] == [
-        "0: float8, steps 1 to 20",
-        "0: bfloat16, steps 21 to 40",
-        "2: mxfp4, steps 1 to 30",
-        "2: float32, steps 31 to 40",
+        "0: float8, steps 0 to 19",
+        "0: bfloat16, steps 20 to 39",
+        "2: mxfp4, steps 0 to 29",
+        "2: float32, steps 30 to 39",
     ]
     assert [mark.paint for mark in spans] == [paint_of_bits(bits) for bits in (8, 16, 4, 32)]
     # Half of the steps are half of the width, but for the gap between spans.
@@ -83,8 +83,8 @@ def test_a_span_for_each_recipe_of_a_layer() -> None:
 def test_switches_are_told_in_the_order_of_their_numbers() -> None:
     staged = run("staged", layers=["0", "2"], switches=STAGED)
     assert switch_texts(staged) == [
-        "step 21, all layers: float8 to bfloat16",
-        "step 31, layer 2: mxfp4 to float32",
+        "step 20, all layers: float8 to bfloat16",
+        "step 30, layer 2: mxfp4 to float32 (too noisy)",
     ]
     marked = [mark for mark in precision_map(staged).marks if isinstance(mark, Dot)]
     assert len(marked) == 2
@@ -132,8 +132,8 @@ def test_a_cell_for_each_layer_and_observed_step() -> None:
     inside(picture)
     cells = rects(picture)
     assert len(cells) == 3 * 10
-    assert cells[0].hint == "0, step 1: 31.5 dB, float8"
-    assert cells[-1].hint == "4, step 37: 31.5 dB, float8"
+    assert cells[0].hint == "0, step 0: 31.5 dB, float8"
+    assert cells[-1].hint == "4, step 36: 31.5 dB, float8"
     assert {mark.paint for mark in cells} == {paint_of_noise(31.5)}
     row = [mark for mark in cells if mark.hint.startswith("2,")]
     assert [mark.x for mark in row[1:]] == pytest.approx([mark.x + mark.width for mark in row[:-1]], abs=1e-9)
@@ -146,12 +146,12 @@ def test_the_noisiest_counts() -> None:
     seen.append(observed(0, "0", "wgrad_gradients", sqnr=math.nan))
     noisy = run(observations=tuple(seen))
     [cell] = rects(noise_map(noisy, "weights"))
-    assert (cell.paint, cell.hint) == (paint_of_noise(12.0), "0, step 1: 12.0 dB, float8")
+    assert (cell.paint, cell.hint) == (paint_of_noise(12.0), "0, step 0: 12.0 dB, float8")
     [cell] = rects(noise_map(noisy, "gradients"))
     assert (cell.paint, "unknown" in cell.hint) == (UNKNOWN, True)
     exact = run(observations=(observed(0, "0", "weights", sqnr=math.inf),))
     [cell] = rects(noise_map(exact, "weights"))
-    assert (cell.paint, cell.hint) == (EXACT, "0, step 1: exact, float8")
+    assert (cell.paint, cell.hint) == (EXACT, "0, step 0: exact, float8")
 
 
 def test_many_observations_share_columns() -> None:
@@ -163,7 +163,7 @@ def test_many_observations_share_columns() -> None:
     cells = rects(picture)
     assert len(cells) == 2 * 44
     loud = [mark.hint for mark in cells if mark.paint == paint_of_noise(5.0)]
-    assert loud == ["0, step 778: 5.0 dB, float8", "1, step 778: 5.0 dB, float8"]
+    assert loud == ["0, step 777: 5.0 dB, float8", "1, step 777: 5.0 dB, float8"]
 
 
 # --- exponents ---
@@ -178,8 +178,8 @@ def test_histograms_and_the_reach_of_formats() -> None:
     assert bars[7].hint == "2⁻⁵: 40 %"
     assert max(bars, key=lambda mark: mark.height) in (bars[7], bars[17], bars[27])
     assert bars[7].height == pytest.approx(2 * bars[6].height)
-    # Ten observed steps, of which 17 and 21 are as near to the middle.
-    for text in ("step 1", "step 17", "step 37"):
+    # Ten observed steps, of which 16 and 20 are as near to the middle.
+    for text in ("step 0", "step 16", "step 36"):
         assert text in picture.texts
     # Its own format comes first, where its numbers are: 2^-16 to 2^-14 are subnormal, 57344 < 2^16.
     subnormal, normal = rects(picture, "float8_e5m2")

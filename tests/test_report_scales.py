@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from ramekin.amp import recipes
+from ramekin.amp import Recipe, recipes
 from ramekin.history import Switch
 from ramekin.report.colors import (
     NOISE,
@@ -20,9 +20,9 @@ from ramekin.report.colors import (
     paint_on,
     styles,
 )
-from ramekin.report.runs import sampled, smoothed
+from ramekin.report.runs import Run, observed_every, sampled, smoothed
 from ramekin.report.scales import linear_axis, log_axis, power, spread, step_text
-from report_runs import run
+from report_runs import history, observed, run
 
 # --- axes ---
 
@@ -131,7 +131,34 @@ def test_what_a_layer_ran_in() -> None:
     assert seen.pattern("head.0", 0) == "head"
     assert seen.has_switched
     assert not run().has_switched
+    # Sizes count: of 40 steps all in "body" run 10 in float8, none in "head".
+    assert seen.low_precision_share is None
+    sized = run(switches=switches, layer_sizes={"body": 300, "head": 100})
+    assert sized.layers == ("body", "head")
+    assert sized.low_precision_share == 300 * 10 / (400 * 40)
     assert seen.record.bits == "8/8/8>16/16/16>32/32/32>4/4/4"
+
+
+def test_a_layer_that_was_made_with_its_recipe() -> None:
+    recipes_of = {"0": "float8", "1": "bfloat16"}
+    seen = tuple(observed(0, layer, "weights", recipe) for layer, recipe in recipes_of.items())
+    made = run("float8", observations=seen)
+    assert made.spans("0") == [(0, 40, "float8")]
+    assert made.spans("1") == [(0, 40, "bfloat16")]
+
+
+def test_products_of_mixed_operands_are_as_wide_as_the_wider() -> None:
+    """Of three products wgrad alone has two operands of 8 bits or fewer."""
+    mixed = Recipe("mixed", "float8_e4m3fn", "bfloat16", "float8_e5m2")
+    seen = Run("mixed", history("mixed"), recipes=(mixed,), layer_sizes={"0": 7})
+    assert seen.low_precision_share == pytest.approx(1 / 3)
+    assert seen.bits("mixed") == 16
+    assert Run("mixed", history("mixed"), layer_sizes={"0": 7}).low_precision_share is None
+
+
+def test_some_fifty_steps_are_observed() -> None:
+    for steps in (1, 10, 47, 48, 49, 580, 2320, 100_000):
+        assert len(range(0, steps, observed_every(steps))) in range(min(steps, 25), 49)
 
 
 # --- colours ---

@@ -42,6 +42,8 @@ class RunRecord:
         Median over the steps, in milliseconds.
     switches : tuple of Switch
         Which recipe ran from which step on.
+    low_precision_share : float or None
+        Part of the products' multiplications whose operands had 8 bits or fewer; None if it is not known.
     """
 
     recipe: str
@@ -61,9 +63,19 @@ class RunRecord:
     gradient_underflow: float
     step_time_ms: float
     switches: tuple[Switch, ...]
+    low_precision_share: float | None = None
 
     @classmethod
-    def of(cls, history: History, *, task: str, recipe: str, bits: str, seed: int) -> RunRecord:
+    def of(
+        cls,
+        history: History,
+        *,
+        task: str,
+        recipe: str,
+        bits: str,
+        seed: int,
+        low_precision_share: float | None = None,
+    ) -> RunRecord:
         """Return the record of a finished run, by the names that it is to have."""
         accuracies = history.test_accuracies
         return cls(
@@ -84,6 +96,7 @@ class RunRecord:
             gradient_underflow=history.gradient_underflow,
             step_time_ms=1e3 * statistics.median(history.step_times),
             switches=history.switches,
+            low_precision_share=low_precision_share,
         )
 
 
@@ -112,6 +125,7 @@ class Summary:
     relative_time: float | None
     test_loss_spread: float | None
     accuracy_spread: float | None
+    low_precision_share: float | None
 
 
 def summarize(records: Iterable[RunRecord]) -> list[Summary]:
@@ -125,12 +139,12 @@ def summarize(records: Iterable[RunRecord]) -> list[Summary]:
 def _summary(runs: Sequence[RunRecord], baseline: Sequence[RunRecord] | None) -> Summary:
     first = runs[0]
     test_loss = _mean(run.test_loss for run in runs)
-    accuracy = _mean_accuracy(runs)
+    accuracy = _known_mean([run.accuracy for run in runs])
     step_time = _mean(run.step_time_ms for run in runs)
     gap = relative_time = None
     if baseline is not None:
         relative_time = step_time / _mean(run.step_time_ms for run in baseline)
-        reference = _mean_accuracy(baseline)
+        reference = _known_mean([run.accuracy for run in baseline])
         if accuracy is not None and reference is not None:
             gap = 100.0 * (accuracy - reference)
         else:
@@ -150,6 +164,7 @@ def _summary(runs: Sequence[RunRecord], baseline: Sequence[RunRecord] | None) ->
         step_time_ms=step_time,
         relative_time=relative_time,
         test_loss_spread=_spread([run.test_loss for run in runs]),
+        low_precision_share=_known_mean([run.low_precision_share for run in runs]),
         accuracy_spread=_spread([run.accuracy for run in runs if run.accuracy is not None]),
     )
 
@@ -170,9 +185,10 @@ def _spread(values: Sequence[float]) -> float | None:
         return math.inf
 
 
-def _mean_accuracy(runs: Sequence[RunRecord]) -> float | None:
-    accuracies = [run.accuracy for run in runs if run.accuracy is not None]
-    return _mean(accuracies) if len(accuracies) == len(runs) else None
+def _known_mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean, None if a value is."""
+    known = [value for value in values if value is not None]
+    return _mean(known) if len(known) == len(values) else None
 
 
 def json_records(records: Iterable[RunRecord]) -> list[dict[str, Any]]:

@@ -18,14 +18,11 @@ from ramekin.cli.errors import LineParser, UsageError
 from ramekin.cli.outputs import Outputs
 from ramekin.cli.table import print_summaries
 from ramekin.records import RunRecord, summarize
-from ramekin.report import Run
+from ramekin.report import Run, layer_sizes, observed_every
 from ramekin.tasks import as_task, tasks
 from ramekin.trainer import Progress as StepProgress
 
 __all__ = ["add_parser"]
-
-# Steps of a run whose operands a report shows.
-_OBSERVED = 48
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -110,9 +107,10 @@ def run(options: argparse.Namespace) -> None:
                     trainer = task.trainer(recipe, seed, options.epochs)
                     # One seed is enough to see a recipe from inside.
                     if options.report is not None and position == 0:
-                        trainer.observe_every = -(-trainer.run_length(len(train[0]))[0] // _OBSERVED)
+                        trainer.observe_every = observed_every(trainer.run_length(len(train[0]))[0])
                     history = trainer.fit(train, test, progress=advance)
-                    runs.append(Run(recipe.name, history, task.name, seed, recipe.recipes))
+                    layers = layer_sizes(trainer.model)
+                    runs.append(Run(recipe.name, history, task.name, seed, recipe.recipes, layers))
 
     records = [run.record for run in runs]
     titles = _titles(records, seeds)

@@ -13,10 +13,11 @@ from ramekin.cli.errors import OutputError, UsageError
 from ramekin.records import json_records
 from ramekin.report import PAGES, PICTURES, Picture, Run, html_report, overview, picture_bytes
 
-__all__ = ["Outputs"]
+__all__ = ["WITHOUT_PLOT", "Outputs"]
 
 _STDOUT = "-"
-_WITHOUT_PLOT = 'matplotlib is not installed, get it with: pip install "ramekin[plot]"'
+#: What to say where something is left out.
+WITHOUT_PLOT = 'matplotlib is not installed, get it with: pip install "ramekin[plot]"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,5 +110,5 @@ def _drawn(picture: Picture, suffix: str) -> bytes | None:
     try:
         return picture_bytes(picture, suffix)
     except ImportError:
-        sys.stderr.write(f"ramekin: left out the {suffix[1:].upper()}: {_WITHOUT_PLOT}\n")
+        sys.stderr.write(f"ramekin: left out the {suffix[1:].upper()}: {WITHOUT_PLOT}\n")
         return None

@@ -42,7 +42,10 @@ def print_summaries(console: Console, title: str, summaries: Sequence[Summary]) 
     for summary in summaries:
         broken = not math.isfinite(summary.test_loss)
         style = "red" if broken else "bold" if summary.recipe == "float32" else ""
-        table.add_row(*(Text(cell, style=style) for cell in cells(summary)))
+        texts = cells(summary)
+        if console.options.ascii_only:
+            texts = [text.replace("±", "+-") for text in texts]
+        table.add_row(*(Text(text, style=style) for text in texts))
     # Where lines are shorter, a terminal may wrap the table, but no number is cut off; a file or a pipe has
     # no width at all.
     needed = console.measure(table, options=console.options.update(width=_UNBOUNDED)).maximum

@@ -91,7 +91,7 @@ def exponent_histograms(run: Run, slot: str) -> Picture:
         then = [record for record in records if record.step == at]
         base = _TOP + (row + 1) * (_BARS + _GAP) - 6
         shares = _shares(then, low, high)
-        picture.label(left, base - _BARS - 2, f"step {at + 1}", DIM, size=11)
+        picture.label(left, base - _BARS - 2, f"step {at}", DIM, size=11)
         note = _losses_text(then)
         if note:
             picture.label(left + _WIDTH, base - _BARS - 2, note, DIM, "end", size=11)
@@ -102,7 +102,7 @@ def exponent_histograms(run: Run, slot: str) -> Picture:
                 hint = f"{power(low + place)}: {100 * share:.2g} %"
                 picture.rect(x(low + place), base - tall, step - 0.8, tall, ACCENT, hint)
         picture.line([(left, base), (left + _WIDTH, base)], DIM)
-        told.append(f"step {at + 1}: most at {power(low + int(shares.argmax()))}, {note or 'nothing lost'}")
+        told.append(f"step {at}: most at {power(low + int(shares.argmax()))}, {note or 'nothing lost'}")
     base = _TOP + len(shown) * (_BARS + _GAP) - 6
     every = next(n for n in (1, 2, 4, 8, 16) if step * n >= 36)
     for exponent in range(-(-low // every) * every, high, every):

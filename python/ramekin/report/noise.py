@@ -63,7 +63,7 @@ def noise_map(run: Run, group: str) -> Picture:
         last[layer] = record
         # To a tenth, as they are written: neighbours share their edge.
         begin, end = round(x(begins[column]), 1), round(x(ends[column]), 1)
-        hint = f"{layer}, step {record.step + 1}: {_decibels(record.sqnr)}, {record.recipe}"
+        hint = f"{layer}, step {record.step}: {_decibels(record.sqnr)}, {record.recipe}"
         picture.rect(begin, rows[layer], end - begin, ROW - 2, paint_of_noise(record.sqnr), hint)
     for layer, record in last.items():
         picture.label(x.end + 6, rows[layer] + ROW / 2 - 1, _decibels(record.sqnr), DIM, size=11)

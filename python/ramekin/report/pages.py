@@ -26,8 +26,9 @@ _COMPARED = (
     "and the step times are those of this machine's CPU, not of a chip built for the format."
 )
 _COLUMNS = (
-    "bits a/w/g: of activations, weights and gradients. Gradients lost: the share of gradient elements that "
-    "rounding made zero. Behind ±: the standard deviation over seeds."
+    "bits a/w/g: of activations, weights and gradients. In 8 bits or less: the share of the products' "
+    "multiplications whose operands both are. Gradients lost: the share of gradient elements that "
+    "rounding made zero. Behind ±: the standard deviation over seeds. Steps count from 0."
 )
 _NOISE = (
     "How large the noise of rounding is, per layer, over the steps of training. Where two products read a "

@@ -38,10 +38,10 @@ def precision_map(run: Run) -> Picture:
         for begin, end, recipe in _merged(run.spans(layer), run.steps):
             paint = paint_of_bits(run.bits(recipe))
             width = max(x(end) - x(begin) - 1, 0.5)
-            hint = f"{layer}: {recipe}, steps {begin + 1} to {end}"
+            hint = f"{layer}: {recipe}, steps {begin} to {end - 1}"
             picture.rect(x(begin), y, width, ROW - 2, paint, hint)
             room = x(begin) + 7
-            number = numbers.get((begin, run.pattern(layer, begin)))
+            number = numbers.get((begin, run.pattern(layer, begin))) if numbers else None
             if number is not None and width > 18:
                 picture.dot(room + 4, y + ROW / 2 - 1, 7.5, PAGE)
                 picture.label(room + 4, y + ROW / 2 - 1, str(number), INK, "middle", size=10)
@@ -54,7 +54,7 @@ def precision_map(run: Run) -> Picture:
 
 
 def switch_texts(run: Run) -> list[str]:
-    """Say of each switch after the first step when, where and to what it was."""
+    """Say of each switch after the first step when, where and to what it was, and why if that was logged."""
     before: dict[str, str] = {}
     texts = []
     for switch in run.history.switches:
@@ -63,7 +63,8 @@ def switch_texts(run: Run) -> list[str]:
         if switch.step > 0:
             where = "all layers" if switch.layers == "*" else f"layer {switch.layers}"
             change = f"{old} to {switch.recipe}" if old else f"to {switch.recipe}"
-            texts.append(f"step {switch.step + 1}, {where}: {change}")
+            reason = f" ({switch.reason})" if switch.reason else ""
+            texts.append(f"step {switch.step}, {where}: {change}{reason}")
     return texts
 
 
@@ -109,5 +110,5 @@ def _described(run: Run, layers: Sequence[str]) -> str:
     rows = []
     for layer in layers[:20]:
         spans = run.spans(layer)[:8]
-        rows.append(f"{layer}: " + ", ".join(f"{recipe} from step {begin + 1}" for begin, _, recipe in spans))
+        rows.append(f"{layer}: " + ", ".join(f"{recipe} from step {begin}" for begin, _, recipe in spans))
     return "; ".join(rows) + "."

@@ -152,7 +152,7 @@ class TrainingRun:
                 if parameter.grad is not None:
                     parameter.grad = remove_scale(scale, parameter.grad)
                     finite = finite and bool(np.isfinite(parameter.grad).all())
-        self._switcher.end(step, finite)
+        self._switcher.end(step, finite, loss=float(loss), loss_scale=scale.scale, rate=rate)
         if finite:
             if trainer.max_norm is not None:
                 clip_gradients(optimizer.parameters, trainer.max_norm)

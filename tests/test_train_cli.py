@@ -19,7 +19,7 @@ import ramekin as rk
 from ramekin import storage
 from ramekin.cli.main import main
 from ramekin.cli.progress import state
-from ramekin.optim import SGD, AdamW, ConstantSchedule
+from ramekin.optim import SGD, AdamW, ConstantSchedule, CosineSchedule
 from ramekin.tasks import as_task
 from ramekin.trainer import Progress, Trainer
 
@@ -108,9 +108,10 @@ def test_every_option_reaches_the_run(capsys: pytest.CaptureFixture[str], monkey
     monkeypatch.setattr(Trainer, "fit", watched)
     told = outcome(
         capsys, *FAST, "--layers", "24", "12", "--activation", "gelu", "--optimizer", "sgd",
-        "--momentum", "0.5", "--learning-rate", "0.25", "--weight-decay", "0.125", "--decay", "constant",
-        "--warmup", "0.5", "--max-norm", "2", "--batch-size", "64", "--loss-scale", "dynamic:1024", "--patience", "1",
-        "--min-delta", "9", "--monitor", "train_loss", "--restore-best", "--threads", "1",
+        "--momentum", "0.5", "--learning-rate", "0.25", "--weight-decay", "0.125",
+        "--decay", "constant", "--warmup", "0.5", "--max-norm", "2", "--batch-size", "64",
+        "--loss-scale", "dynamic:1024", "--patience", "1", "--min-delta", "9",
+        "--monitor", "train_loss", "--restore-best", "--threads", "1",
         "--override", "0=float32", "4=float8:1epoch,float32",
     )  # fmt: skip
     (trainer,) = seen
@@ -127,10 +128,14 @@ def test_every_option_reaches_the_run(capsys: pytest.CaptureFixture[str], monkey
     # Better by 9 it never is, after the first epoch.
     assert told["epochs"] == 2
     assert told["settings"]["batch_size"] == 64
-    outcome(capsys, *FAST, "--betas", "0.5", "0.25", "--eps", "0.5", "--loss-scale", "none", "--layers")
+    outcome(
+        capsys, *FAST, "--betas", "0.5", "0.25", "--eps", "0.5", "--final", "0.125", "--loss-scale", "none",
+        "--layers",
+    )  # fmt: skip
     optimizer = seen[1].optimizer
     assert isinstance(optimizer, AdamW)
     assert (optimizer.betas, optimizer.eps) == ((0.5, 0.25), 0.5)
+    assert seen[1].schedule == CosineSchedule(1 / 16, 0.125)
     assert len(list(seen[1].model.named_layers())) == 1
 
 
@@ -342,6 +347,8 @@ def test_what_a_bar_says() -> None:
         (["--optimizer", "lion"], ["--optimizer", "'lion'", "adamw"]),
         (["--momentum", "0.5"], ["--momentum", "adamw has none"]),
         (["--optimizer", "sgd", "--eps", "1"], ["--eps", "sgd has none"]),
+        (["--decay", "constant", "--final", "0.5"], ["--final", "constant has none"]),
+        (["--final", "1.5"], ["--final", "from 0 to 1"]),
         (["--betas", "0.9", "1"], ["--betas", "from 0 to below 1", "'1'"]),
         (["--betas", "0.9"], ["--betas", "2"]),
         (["--learning-rate", "0"], ["--learning-rate", "above 0", "'0'"]),

@@ -58,6 +58,8 @@ class Task:
         Of AdamW.
     decay : {"cosine", "constant"}
         Of the learning rate after the warm-up.
+    final : float
+        Part of the learning rate at which a cosine ends.
     max_norm, loss_scale
         As for :class:`~ramekin.Trainer`.
     sets : pair of pairs, optional
@@ -79,6 +81,7 @@ class Task:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     decay: Literal["cosine", "constant"] = "cosine"
+    final: float = 0.0
     max_norm: float | None = None
     loss_scale: LossScale | None = None
     sets: tuple[Pair, Pair] | None = field(default=None, compare=False, repr=False)
@@ -121,10 +124,9 @@ class Task:
         """Return a trainer of a fresh network; ``epochs`` instead of the task's own if given."""
         model = self.model(seed)
         loss: Loss = SoftmaxCrossEntropy() if self.classifies else MeanSquaredError()
-        shape: type[CosineSchedule | ConstantSchedule] = (
-            CosineSchedule if self.decay == "cosine" else ConstantSchedule
-        )
-        schedule: Schedule = shape(warmup=self.warmup)
+        schedule: Schedule = ConstantSchedule(self.warmup)
+        if self.decay == "cosine":
+            schedule = CosineSchedule(self.warmup, self.final)
         return Trainer(
             model,
             loss,

@@ -24,7 +24,6 @@ from ramekin.cli.train_options import add_options, early_stopping, task_from, tr
 from ramekin.fingerprint import described
 from ramekin.history import History, json_value
 from ramekin.report import PAGES, PICTURES, Run, layer_sizes, observed_every, write_report
-from ramekin.switching import RecipeSwitcher
 from ramekin.tasks import Task
 from ramekin.trainer import Progress, Trainer
 from ramekin.training_checkpoint import Checkpoints, CheckpointWarning
@@ -154,7 +153,7 @@ def _plan(trainer: Trainer, rows: int) -> list[dict[str, Any]]:
     """Return what every product runs in, by stretches of the run; UsageError if a schedule does not fit."""
     total, per_epoch = trainer.run_length(rows)
     try:
-        switcher = RecipeSwitcher(trainer.model, trainer.precision, total, per_epoch)
+        switcher = trainer.switcher(rows)
     except ValueError as error:
         raise UsageError(str(error)) from None
     starts = trainer.precision.starts(total, per_epoch)

@@ -22,6 +22,7 @@ _POSITIVE = number("a number above 0", lambda value: value > 0)
 _NOT_NEGATIVE = number("a number of at least 0", lambda value: value >= 0)
 _FRACTION = number("a number between 0 and 1", lambda value: 0 < value < 1)
 _PART = number("a number from 0 to below 1", lambda value: 0 <= value < 1)
+_SHARE = number("a number from 0 to 1", lambda value: 0 <= value <= 1)
 
 # Options that replace a field of the task of the same name.
 _FIELDS = (
@@ -33,6 +34,7 @@ _FIELDS = (
     "betas",
     "eps",
     "decay",
+    "final",
     "warmup",
     "max_norm",
     "loss_scale",
@@ -90,6 +92,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     steps.add_argument(
         "--warmup", type=_PART, metavar="PART", help="of the steps, in which the learning rate rises"
     )
+    steps.add_argument(
+        "--final", type=_SHARE, metavar="PART", help="of the learning rate, where a cosine ends; default: 0"
+    )
     steps.add_argument("--max-norm", type=_POSITIVE, metavar="X", help="clip gradients to this norm")
     steps.add_argument("--epochs", type=integer(1), metavar="N")
     steps.add_argument("--batch-size", type=integer(1), metavar="N")
@@ -116,10 +121,14 @@ def task_from(options: argparse.Namespace) -> Task:
     if options.layers is not None:
         given["widths"] = (task.widths[0], *options.layers, task.widths[-1])
     task = replace(task, **given)
-    foreign = ("momentum",) if task.optimizer == "adamw" else ("betas", "eps")
-    for name in foreign:
+    foreign: dict[str, str] = dict.fromkeys(
+        ("momentum",) if task.optimizer == "adamw" else ("betas", "eps"), task.optimizer
+    )
+    if task.decay == "constant":
+        foreign["final"] = task.decay
+    for name, owner in foreign.items():
         if name in given:
-            raise UsageError(f"argument --{name}: {task.optimizer} has none")
+            raise UsageError(f"argument --{name}: {owner} has none")
     return task
 
 

@@ -83,7 +83,7 @@ def test_a_span_for_each_recipe_of_a_layer() -> None:
 def test_switches_are_told_in_the_order_of_their_numbers() -> None:
     staged = run("staged", layers=["0", "2"], switches=STAGED)
     assert switch_texts(staged) == [
-        "step 20, all layers: float8 to bfloat16",
+        "step 20, other layers: float8 to bfloat16",
         "step 30, layer 2: mxfp4 to float32 (too noisy)",
     ]
     marked = [mark for mark in precision_map(staged).marks if isinstance(mark, Dot)]

@@ -57,11 +57,14 @@ def switch_texts(run: Run) -> list[str]:
     """Say of each switch after the first step when, where and to what it was, and why if that was logged."""
     before: dict[str, str] = {}
     texts = []
+    everywhere = (
+        "all layers" if {switch.layers for switch in run.history.switches} == {"*"} else "other layers"
+    )
     for switch in run.history.switches:
         old = before.get(switch.layers)
         before[switch.layers] = switch.recipe
         if switch.step > 0:
-            where = "all layers" if switch.layers == "*" else f"layer {switch.layers}"
+            where = everywhere if switch.layers == "*" else f"layer {switch.layers}"
             change = f"{old} to {switch.recipe}" if old else f"to {switch.recipe}"
             reason = f" ({switch.reason})" if switch.reason else ""
             texts.append(f"step {switch.step}, {where}: {change}{reason}")

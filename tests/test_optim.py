@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import ramekin
-from ramekin.nn import Parameter
+from ramekin.nn import Linear, Parameter, Sequential
 from ramekin.optim import (
     SGD,
     AdamW,
@@ -296,3 +296,86 @@ def test_clipping_leaves_gradients_that_are_not_finite(bad: float) -> None:
 def test_bad_limit(max_norm: float) -> None:
     with pytest.raises(ValueError, match="max_norm must be a finite number above 0, got"):
         clip_gradients([], max_norm)
+
+
+# --- state ---
+
+
+def two_layers() -> Sequential:
+    rng = np.random.default_rng(1)
+    return Sequential(Linear(3, 4, rng=rng), Linear(4, 2, rng=rng))
+
+
+def step(model: Sequential, optimizer: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    model(rng.normal(size=(5, 3)).astype(np.float32))
+    model.backward(rng.normal(size=(5, 2)).astype(np.float32))
+    optimizer.step()
+
+
+OPTIMIZERS = [
+    lambda p: AdamW(p, 0.1),
+    lambda p: SGD(p, 0.1, momentum=0.9, weight_decay=0.1),
+    lambda p: SGD(p, 0.1),
+]
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS)
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_a_state_is_all_that_steps_leave(make: Any, before: int) -> None:
+    model, other = two_layers(), two_layers()
+    optimizer, fresh = make(model.parameters()), make(other.parameters())
+    for number in range(before):
+        step(model, optimizer, number)
+    state = optimizer.state_dict()
+    kept = {name: value.copy() for name, value in state.items()}
+    fresh.load_state_dict(state)
+    other.load_state_dict(model.state_dict())
+    for number in range(before, before + 3):
+        step(model, optimizer, number)
+        step(other, fresh, number)
+    assert all(np.array_equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
+    # Copies on both ways: steps leave the state that was given.
+    assert all(np.array_equal(kept[name], value) for name, value in state.items())
+
+
+def test_names_of_states() -> None:
+    model = Sequential(Linear(3, 2))
+    adam, sgd = AdamW(model.parameters()), SGD(model.parameters(), momentum=0.5)
+    assert sgd.state_dict() == {}
+    step(model, adam, 0)
+    sgd.step()
+    assert list(adam.state_dict()) == ["steps", "0.mean", "0.square", "1.mean", "1.square"]
+    assert adam.state_dict()["steps"] == 1
+    assert list(sgd.state_dict()) == ["0.momentum", "1.momentum"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": None}, r"this AdamW: missing \['steps'\], unknown \[\]"),
+        ({"9.mean": np.zeros(3)}, r"missing \[\], unknown \['9.mean'\]"),
+        (
+            {"0.mean": np.zeros((3, 4), np.float32)},
+            r"0.mean is float32 of shape \(3, 4\), expected float32 of",
+        ),
+        ({"1.square": np.zeros(4)}, r"1.square is float64 of shape \(4,\), expected float32 of shape \(4,\)"),
+    ],
+)
+def test_a_state_that_does_not_fit(change: dict[str, Any], message: str) -> None:
+    model = two_layers()
+    optimizer = AdamW(model.parameters())
+    step(model, optimizer, 0)
+    before = optimizer.state_dict()
+    state = {name: value for name, value in (before | change).items() if value is not None}
+    state["3.mean"] = state["3.mean"] + 1
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(state)
+    assert all(np.array_equal(before[name], value) for name, value in optimizer.state_dict().items())
+
+
+def test_a_state_of_another_optimizer() -> None:
+    model = two_layers()
+    adam, sgd = AdamW(model.parameters()), SGD(model.parameters())
+    with pytest.raises(ValueError, match=r"this SGD: missing \[\], unknown \['0.mean'"):
+        sgd.load_state_dict(adam.state_dict())

@@ -11,6 +11,7 @@ from ramekin._types import AnyArray, Float32Array
 from ramekin.amp.autocast import Overrides, active, match_overrides
 from ramekin.amp.recipe import Recipe, as_recipe
 from ramekin.amp.scaling_state import ScalingState
+from ramekin.nn.observation import Observer
 
 __all__ = ["Layer", "Module", "Parameter", "Sequential"]
 
@@ -189,6 +190,8 @@ class Layer(Module):
         The run's seed and the layer's number, for stochastic rounding.
     scaling : ScalingState
         Steps done and amax histories.
+    observer : Observer or None
+        Is shown the operands of each pass; it changes none of their bits.
     """
 
     def __init__(self, recipe: str | Recipe | None) -> None:
@@ -197,6 +200,7 @@ class Layer(Module):
         self._default = as_recipe("float32")
         self._override: Recipe | None = None
         self.scaling = ScalingState()
+        self.observer: Observer | None = None
 
     @property
     @abstractmethod

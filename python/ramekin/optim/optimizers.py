@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from ramekin._types import Float32Array
+from ramekin._types import AnyArray, Float32Array
 from ramekin.nn.module import Parameter
 
 __all__ = ["SGD", "AdamW", "Optimizer"]
@@ -22,6 +22,12 @@ class Optimizer(Protocol):
 
     def step(self, lr: float | None = None) -> None:
         """Change every parameter in place by its gradient, at rate ``lr`` (default: own)."""
+
+    def state_dict(self) -> dict[str, AnyArray]:
+        """Return copies of all that steps have left, by name: what the next ones depend on."""
+
+    def load_state_dict(self, state: Mapping[str, AnyArray]) -> None:
+        """Replace what :meth:`state_dict` returns; ValueError, and no change, if it does not fit."""
 
 
 class SGD:
@@ -82,6 +88,25 @@ class SGD:
             gradients = self._buffers
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.value -= rate * gradient
+
+    def state_dict(self) -> dict[str, AnyArray]:
+        """Return copies of the buffers, ``"0.momentum"`` and so on: none before the first step."""
+        buffers = [] if self._buffers is None else self._buffers
+        return {f"{index}.momentum": buffer.copy() for index, buffer in enumerate(buffers)}
+
+    def load_state_dict(self, state: Mapping[str, AnyArray]) -> None:
+        """Replace what :meth:`state_dict` returns.
+
+        Raises
+        ------
+        ValueError
+            If names, shapes or dtypes are not those of this optimiser. Nothing is changed then.
+        """
+        buffers = None
+        if self.momentum and state:
+            buffers = [np.empty_like(parameter.value) for parameter in self.parameters]
+        _load("SGD", state, {"momentum": buffers or []}, {})
+        self._buffers = buffers
 
 
 class AdamW:
@@ -155,12 +180,54 @@ class AdamW:
             parameter.value *= 1.0 - rate * self.weight_decay
             parameter.value -= step_size * (mean / denominator)
 
+    def state_dict(self) -> dict[str, AnyArray]:
+        """Return copies of ``"steps"`` (uint64) and the averages, ``"0.mean"``, ``"0.square"`` and so on."""
+        state: dict[str, AnyArray] = {"steps": np.array(self._steps, np.uint64)}
+        for index, (mean, square) in enumerate(zip(self._means, self._squares, strict=True)):
+            state |= {f"{index}.mean": mean.copy(), f"{index}.square": square.copy()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, AnyArray]) -> None:
+        """Replace what :meth:`state_dict` returns.
+
+        Raises
+        ------
+        ValueError
+            If names, shapes or dtypes are not those of this optimiser. Nothing is changed then.
+        """
+        steps = np.array(0, np.uint64)
+        _load("AdamW", state, {"mean": self._means, "square": self._squares}, {"steps": steps})
+        self._steps = int(steps)
+
 
 def _gradients(parameters: list[Parameter]) -> list[Float32Array]:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if len(gradients) != len(parameters):
         raise RuntimeError("a step needs a backward pass before it: a parameter has no gradient")
     return gradients
+
+
+def _load(
+    optimizer: str,
+    state: Mapping[str, AnyArray],
+    arrays: Mapping[str, Sequence[AnyArray]],
+    others: Mapping[str, AnyArray],
+) -> None:
+    """Copy a state into arrays, those of each parameter and others; ValueError, and no change, if not it."""
+    own = dict(others)
+    for name, of_parameters in arrays.items():
+        own |= {f"{index}.{name}": array for index, array in enumerate(of_parameters)}
+    if own.keys() != state.keys():
+        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        raise ValueError(f"state does not fit this {optimizer}: missing {missing}, unknown {unknown}")
+    for name, array in own.items():
+        if (state[name].shape, state[name].dtype) != (array.shape, array.dtype):
+            raise ValueError(
+                f"state does not fit this {optimizer}: {name} is {state[name].dtype} of shape "
+                f"{state[name].shape}, expected {array.dtype} of shape {array.shape}"
+            )
+    for name, array in own.items():
+        array[...] = state[name]
 
 
 def _check_rate(lr: float) -> None:

@@ -265,8 +265,7 @@ class Trainer:
             finite = True
             for parameter in self.optimizer.parameters:
                 if parameter.grad is not None:
-                    parameter.grad = remove_scale(self.loss_scale, parameter.grad)
-                    finite = finite and bool(np.isfinite(parameter.grad).all())
+                    finite &= remove_scale(self.loss_scale, parameter.grad)
         if finite:
             if self.max_norm is not None:
                 clip_gradients(self.optimizer.parameters, self.max_norm)

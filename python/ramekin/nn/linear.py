@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ramekin import functional
 from ramekin._types import Float32Array
 from ramekin.amp.recipe import Recipe
 from ramekin.nn.module import Layer, Parameter
@@ -25,7 +26,7 @@ class Linear(Layer):
 
     An operand whose scales do not depend on the dimension that is summed over is quantised once and serves
     both products that it takes part in. The bias takes no part in a product: it is added, and its gradient
-    summed, in float32.
+    summed (:func:`ramekin.functional.sum`), in float32.
 
     Delayed scaling and the counters of stochastic rounding move on with each backward pass: forward passes
     alone, as of an evaluation, leave them as they are (as Transformer Engine does without gradients).
@@ -117,7 +118,7 @@ class Linear(Layer):
         self._pass = Pass(self, x, self.weight.value)
         y = self._pass.fprop()
         if self.bias is not None:
-            y += self.bias.value
+            functional.add_bias(y, self.bias.value)
         return y
 
     def backward(self, dy: Float32Array) -> Float32Array:
@@ -150,5 +151,5 @@ class Linear(Layer):
         self.lost_gradients += self._pass.lost_gradients
         self.scaling = self._pass.next_state()
         if self.bias is not None:
-            self.bias.grad = dy.sum(axis=0, dtype=np.float32)
+            self.bias.grad = functional.sum(dy, 0)
         return dx

@@ -23,13 +23,14 @@ class Parameter:
     value : ndarray of float32
         The master copy. Optimisers change it in place.
     grad : ndarray of float32 or None
-        Of the shape of ``value``; None before the first backward pass.
+        Of the shape of ``value``; None before the first backward pass. An array of its own, which
+        clipping and taking out the loss scale change in place.
     """
 
     __slots__ = ("grad", "value")
 
     def __init__(self, value: Float32Array) -> None:
-        self.value: Float32Array = np.array(value, dtype=np.float32)
+        self.value: Float32Array = np.array(value, dtype=np.float32, order="C")
         self.grad: Float32Array | None = None
 
     def __repr__(self) -> str:

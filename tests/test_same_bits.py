@@ -33,6 +33,29 @@ for name in ("classify", "autoencode"):
         if recipe == "mxfp8":
             trainer.optimizer = rk.optim.SGD(trainer.model.parameters(), 0.1, momentum=0.9)
         print(name, recipe, digest(trainer, trainer.fit(train, test)))
+
+class Last(rk.nn.Module):
+    def forward(self, x):
+        self.shape = x.shape
+        return x[:, -1]
+    def backward(self, dy):
+        dx = np.zeros(self.shape, np.float32)
+        dx[:, -1] = dy
+        return dx
+
+rng = np.random.default_rng(0)
+tokens = rng.integers(0, 8, (200, 6))
+labels = (tokens[:, :-1] == tokens[:, -1:]).any(1).astype(int)
+for recipe, causal, norm in (("float32", False, rk.nn.LayerNorm), ("mxfp8", True, rk.nn.RMSNorm)):
+    block = rk.nn.TransformerBlock(
+        32, 4, causal=causal, norm=norm, activation=rk.nn.SiLU, dropout=0.1, rng=rng
+    )
+    model = rk.nn.Sequential(rk.nn.Embedding(8, 32, rng=rng), block, Last(), rk.nn.Linear(32, 2, rng=rng))
+    optimizer = rk.optim.AdamW(model.named_parameters(), state_format="bfloat16")
+    trainer = rk.Trainer(
+        model, rk.nn.SoftmaxCrossEntropy(), optimizer, recipe, batch_size=50, epochs=2, seed=4
+    )
+    print("transformer", recipe, digest(trainer, trainer.fit((tokens, labels), (tokens, labels))))
 """
 
 
@@ -52,7 +75,7 @@ def runs(**environment: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def right() -> dict[str, str]:
     made = runs(RAMEKIN_NUM_THREADS="1")
-    assert len(made) == len(set(made.values())) == 10
+    assert len(made) == len(set(made.values())) == 12
     return made
 
 

@@ -6,7 +6,7 @@ from ramekin import functional
 from ramekin._types import Float32Array
 from ramekin.nn.module import Module
 
-__all__ = ["GELU", "ReLU"]
+__all__ = ["GELU", "ReLU", "SiLU"]
 
 
 class ReLU(Module):
@@ -49,3 +49,21 @@ class GELU(Module):
         if self._input is None:
             raise RuntimeError("backward needs a forward pass before it")
         return functional.gelu_gradient(self._input, dy, approximate="tanh")
+
+
+class SiLU(Module):
+    """``x / (1 + e^-x)``, also called swish (Elfwing, Uchibe and Doya 2017)."""
+
+    def __init__(self) -> None:
+        self._input: Float32Array | None = None
+
+    def forward(self, x: Float32Array) -> Float32Array:
+        """``silu(x)``: float32, of the shape of ``x``."""
+        self._input = x
+        return functional.silu(x)
+
+    def backward(self, dy: Float32Array) -> Float32Array:
+        """``dy * silu'(x)`` at the last input; RuntimeError without a forward pass."""
+        if self._input is None:
+            raise RuntimeError("backward needs a forward pass before it")
+        return functional.silu_gradient(self._input, dy)

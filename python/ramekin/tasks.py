@@ -98,7 +98,7 @@ class Task:
         return Trainer(
             model,
             loss,
-            AdamW(model.parameters(), self.learning_rate, weight_decay=self.weight_decay),
+            AdamW(model.named_parameters(), self.learning_rate, weight_decay=self.weight_decay),
             recipe,
             batch_size=self.batch_size,
             epochs=self.epochs if epochs is None else epochs,

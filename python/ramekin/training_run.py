@@ -153,8 +153,7 @@ class TrainingRun:
             finite = True
             for parameter in optimizer.parameters:
                 if parameter.grad is not None:
-                    parameter.grad = remove_scale(scale, parameter.grad)
-                    finite = finite and bool(np.isfinite(parameter.grad).all())
+                    finite &= remove_scale(scale, parameter.grad)
         self._switcher.end(step, finite)
         if finite:
             if trainer.max_norm is not None:

@@ -12,7 +12,7 @@ from ramekin.amp.definition import SLOTS, Recipe
 from ramekin.amp.delayed import AmaxHistory
 from ramekin.amp.hadamard import hadamard_rows
 from ramekin.amp.scaling_state import ScalingState
-from ramekin.amp.seeds import rounding_seed
+from ramekin.amp.seeds import MASTERS, rounding_seed
 from ramekin.block_formats import BlockFormat
 from ramekin.convert import round_to
 from ramekin.formats import float32, format_of
@@ -24,9 +24,6 @@ from ramekin.quantized.stored import element_codes
 __all__ = ["Pass", "count_underflows"]
 
 _Quantized: TypeAlias = AnyArray | QuantizedArray
-
-# Master weights are the operand after the six of the products.
-_MASTERS = len(SLOTS)
 
 
 class Pass:
@@ -57,7 +54,7 @@ class Pass:
         self.nonzero_gradients = self.lost_gradients = 0
         if self._recipe.master_weights != float32:
             rounding = self._recipe.master_rounding
-            seed = self._seed(rounding, _MASTERS)
+            seed = self._seed(rounding, MASTERS)
             round_to(weights, self._recipe.master_weights, rounding=rounding, seed=seed, out=weights)
 
     @property

@@ -35,8 +35,9 @@ mod _native {
     use super::format::{Format, named_formats, p3109};
     #[pymodule_export]
     use super::math::{
-        adamw_step, apply, apply_gradient, cross_entropy, normalize, normalize_gradient, reduce_rows,
-        sgd_step, softmax, softmax_gradient, sum_columns,
+        adamw_step, adamw_step_short, add, add_row, all_finite, apply, apply_gradient, cross_entropy,
+        dropout, normalize, normalize_gradient, reduce_rows, scale, sgd_step, sgd_step_short, softmax,
+        softmax_gradient, squared_error, sum_columns, sum_rows_by_label, total_of_squares,
     };
     #[pymodule_export]
     use super::matmul::{matmul, matmul_accumulated};

@@ -7,7 +7,7 @@ use crate::parallel::{self, ThreadsError};
 use crate::simd::Simd;
 
 /// Elements that one thread works through before it takes more.
-const CHUNK: usize = 1 << 14;
+pub(super) const CHUNK: usize = 1 << 14;
 
 /// A step of stochastic gradient descent, in this order, each line rounded to float32 at each operation:
 ///
@@ -34,6 +34,41 @@ fn decayed(gradient: f32, value: f32, weight_decay: f32) -> f32 {
     if weight_decay == 0.0 { gradient } else { gradient + weight_decay * value }
 }
 
+/// The numbers of a step as float32; made where the rounding direction is known.
+#[derive(Clone, Copy)]
+pub(super) struct SgdNumbers {
+    rate: f32,
+    weight_decay: f32,
+    momentum: f32,
+}
+
+impl SgdNumbers {
+    #[inline(always)]
+    pub(super) fn of(how: Sgd) -> Self {
+        Self { rate: how.rate as f32, weight_decay: how.weight_decay as f32, momentum: how.momentum as f32 }
+    }
+
+    /// The parameter after a step without momentum.
+    #[inline(always)]
+    fn plain(self, p: f32, g: f32) -> f32 {
+        one_nan(p - self.rate * decayed(g, p, self.weight_decay))
+    }
+
+    /// Parameter and buffer after a step with momentum, the first.
+    #[inline(always)]
+    pub(super) fn first(self, p: f32, g: f32) -> (f32, f32) {
+        let b = one_nan(decayed(g, p, self.weight_decay));
+        (one_nan(p - self.rate * b), b)
+    }
+
+    /// Parameter and buffer after a later step.
+    #[inline(always)]
+    pub(super) fn later(self, p: f32, g: f32, b: f32) -> (f32, f32) {
+        let b = one_nan(b * self.momentum + decayed(g, p, self.weight_decay));
+        (one_nan(p - self.rate * b), b)
+    }
+}
+
 struct SgdStep<'a> {
     how: Sgd,
     value: &'a mut [f32],
@@ -46,27 +81,22 @@ impl Kernel for SgdStep<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Sgd { first, .. } = self.how;
-        // Here, where the rounding direction is known.
-        let (rate, weight_decay) = (self.how.rate as f32, self.how.weight_decay as f32);
-        let momentum = self.how.momentum as f32;
+        let numbers = SgdNumbers::of(self.how);
         let all = self.value.iter_mut().zip(self.gradient);
         match self.buffer {
-            Some(buffer) if first => {
+            Some(buffer) if self.how.first => {
                 for ((p, &g), b) in all.zip(buffer) {
-                    *b = one_nan(decayed(g, *p, weight_decay));
-                    *p = one_nan(*p - rate * *b);
+                    (*p, *b) = numbers.first(*p, g);
                 }
             }
             Some(buffer) => {
                 for ((p, &g), b) in all.zip(buffer) {
-                    *b = one_nan(*b * momentum + decayed(g, *p, weight_decay));
-                    *p = one_nan(*p - rate * *b);
+                    (*p, *b) = numbers.later(*p, g, *b);
                 }
             }
             None => {
                 for (p, &g) in all {
-                    *p = one_nan(*p - rate * decayed(g, *p, weight_decay));
+                    *p = numbers.plain(*p, g);
                 }
             }
         }
@@ -153,6 +183,43 @@ pub struct AdamWState<'a> {
     pub square: &'a mut [f32],
 }
 
+/// The numbers of a step as float32; made where the rounding direction is known.
+#[derive(Clone, Copy)]
+pub(super) struct AdamWNumbers {
+    mean_weight: f32,
+    square_decay: f32,
+    square_weight: f32,
+    correction: f32,
+    eps: f32,
+    decay: f32,
+    step_size: f32,
+}
+
+impl AdamWNumbers {
+    #[inline(always)]
+    pub(super) fn of(how: AdamW) -> Self {
+        let AdamW { rate, betas: [beta1, beta2], eps, weight_decay, step } = how;
+        Self {
+            mean_weight: (1.0 - beta1) as f32,
+            square_decay: beta2 as f32,
+            square_weight: (1.0 - beta2) as f32,
+            correction: (1.0 - power(beta2, step)).sqrt() as f32,
+            eps: eps as f32,
+            decay: (1.0 - rate * weight_decay) as f32,
+            step_size: (rate / (1.0 - power(beta1, step))) as f32,
+        }
+    }
+
+    /// Parameter and both averages after the step.
+    #[inline(always)]
+    pub(super) fn after(self, p: f32, g: f32, m: f32, v: f32) -> (f32, f32, f32) {
+        let m = one_nan(m + self.mean_weight * (g - m));
+        let v = one_nan(v * self.square_decay + self.square_weight * (g * g));
+        let denominator = v.sqrt() / self.correction + self.eps;
+        (one_nan(p * self.decay - self.step_size * (m / denominator)), m, v)
+    }
+}
+
 struct AdamWStep<'a> {
     how: AdamW,
     state: AdamWState<'a>,
@@ -164,18 +231,10 @@ impl Kernel for AdamWStep<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let AdamW { rate, betas: [beta1, beta2], eps, weight_decay, step } = self.how;
-        let (mean_weight, square_decay, square_weight) =
-            ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
-        let (correction, eps) = ((1.0 - power(beta2, step)).sqrt() as f32, eps as f32);
-        let decay = (1.0 - rate * weight_decay) as f32;
-        let step_size = (rate / (1.0 - power(beta1, step))) as f32;
+        let numbers = AdamWNumbers::of(self.how);
         let AdamWState { value, mean, square } = self.state;
         for (((p, m), v), &g) in value.iter_mut().zip(mean).zip(square).zip(self.gradient) {
-            *m = one_nan(*m + mean_weight * (g - *m));
-            *v = one_nan(*v * square_decay + square_weight * (g * g));
-            let denominator = v.sqrt() / correction + eps;
-            *p = one_nan(*p * decay - step_size * (*m / denominator));
+            (*p, *m, *v) = numbers.after(*p, g, *m, *v);
         }
     }
 }

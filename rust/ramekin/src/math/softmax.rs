@@ -144,6 +144,10 @@ impl<'a> Labels<'a> {
         let known = |label: &i64| usize::try_from(*label).is_ok_and(|label| label < width);
         labels.iter().all(known).then_some(Self(labels))
     }
+
+    pub(super) fn as_slice(self) -> &'a [i64] {
+        self.0
+    }
 }
 
 struct CrossEntropy<'a> {
@@ -212,7 +216,7 @@ pub fn cross_entropy(
     losses: &mut [f32],
     gradient: &mut [f32],
 ) -> Result<f32, ThreadsError> {
-    let (rows, labels) = (count(x.len(), width), labels.0);
+    let (rows, labels) = (count(x.len(), width), labels.as_slice());
     assert!(rows == labels.len() && rows == losses.len() && x.len() == gradient.len(), "the lengths differ");
     let part = rows_of_part(width);
     let parts = x.chunks(part * width).zip(gradient.chunks_mut(part * width));

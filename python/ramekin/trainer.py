@@ -263,7 +263,7 @@ class Trainer:
         # Overflow is expected in small formats; it is found in the gradients below.
         with np.errstate(over="ignore", invalid="ignore"):
             loss, gradient = self.loss(self.model.forward(inputs), targets)
-            self.model.backward(apply_scale(self.loss_scale, gradient))
+            self.model.backward_parameters(apply_scale(self.loss_scale, gradient))
             finite = True
             for parameter in self.optimizer.parameters:
                 if parameter.grad is not None:

@@ -149,7 +149,7 @@ class TrainingRun:
         # Overflow is expected in small formats; it is found in the gradients below.
         with self._observed(step), np.errstate(over="ignore", invalid="ignore"):
             loss, gradient = trainer.loss(trainer.model.forward(inputs), targets)
-            trainer.model.backward(apply_scale(scale, gradient))
+            trainer.model.backward_parameters(apply_scale(scale, gradient))
             finite = True
             for parameter in optimizer.parameters:
                 if parameter.grad is not None:

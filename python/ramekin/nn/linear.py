@@ -144,16 +144,25 @@ class Linear(Layer):
         ValueError
             If ``dy`` does not have the shape of the last output.
         """
+        dx = self._backward(dy, by_input=True)
+        assert dx is not None
+        return dx.reshape(*self._leading, self.in_features)
+
+    def backward_parameters(self, dy: Float32Array) -> None:
+        """Compute the gradients by the parameters alone (wgrad); errors as those of :meth:`backward`."""
+        self._backward(dy, by_input=False)
+
+    def _backward(self, dy: Float32Array, by_input: bool) -> Float32Array | None:
         if self._pass is None:
             raise RuntimeError("backward needs a forward pass before it")
         expected = (*self._leading, self.out_features)
         if dy.shape != expected:
             raise ValueError(f"gradient of shape {dy.shape}, expected {expected}")
         rows = dy.reshape(-1, self.out_features)
-        dx, self.weight.grad = self._pass.backward(rows)
+        dx, self.weight.grad = self._pass.backward(rows, by_input)
         self.nonzero_gradients += self._pass.nonzero_gradients
         self.lost_gradients += self._pass.lost_gradients
         self.scaling = self._pass.next_state()
         if self.bias is not None:
             self.bias.grad = functional.sum(rows, 0)
-        return dx.reshape(*self._leading, self.in_features)
+        return dx

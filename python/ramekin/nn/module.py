@@ -62,6 +62,14 @@ class Module(ABC):
     def backward(self, dy: Float32Array) -> Float32Array:
         """Return the gradient by the last input; RuntimeError if there was no forward pass."""
 
+    def backward_parameters(self, dy: Float32Array) -> None:
+        """Run the backward pass where the gradient by the input is asked for by nobody.
+
+        It leaves the same bits in ``Parameter.grad`` as :meth:`backward`, which it is where a module cannot
+        save what the gradient by the input costs.
+        """
+        self.backward(dy)
+
     def __call__(self, x: Float32Array) -> Float32Array:
         """Run the forward pass."""
         return self.forward(x)
@@ -297,6 +305,13 @@ class Sequential(Module):
         for module in reversed(self.modules):
             dy = module.backward(dy)
         return dy
+
+    def backward_parameters(self, dy: Float32Array) -> None:
+        """Run all backward passes, the first module's without the gradient by its input."""
+        for module in reversed(self.modules[1:]):
+            dy = module.backward(dy)
+        for module in self.modules[:1]:
+            module.backward_parameters(dy)
 
 
 @contextmanager

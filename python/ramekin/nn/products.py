@@ -67,11 +67,13 @@ class Pass:
         activations = self._quantized("activations", self._x, 1)
         return self._product(activations, self._quantized("weights", self._weights, 1).T)
 
-    def backward(self, dy: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """Return ``dy W`` and ``dy^T x``."""
+    def backward(self, dy: Float32Array, by_input: bool = True) -> tuple[Float32Array | None, Float32Array]:
+        """Return ``dy W``, if that is asked for, and ``dy^T x``."""
         gradients = self._quantized("gradients", dy, 1)
         self.nonzero_gradients, self.lost_gradients = count_underflows(dy, gradients)
-        dx = self._product(gradients, self._quantized("dgrad_weights", self._weights, 0))
+        dx = None
+        if by_input:
+            dx = self._product(gradients, self._quantized("dgrad_weights", self._weights, 0))
         left = self._quantized("wgrad_gradients", dy, 0).T
         return dx, self._product(left, self._quantized("wgrad_activations", self._x, 0))
 
@@ -135,6 +137,8 @@ def count_underflows(x: Float32Array, quantized: AnyArray | QuantizedArray) -> t
         How many elements of ``x`` are not zero, and how many of those have become elements that are.
     """
     nonzero = int(np.count_nonzero(x))
+    if quantized is x:
+        return nonzero, 0
     if isinstance(quantized, QuantizedArray):
         codes, bits = element_codes(quantized._codes, quantized._layout), quantized.format.bits
         if isinstance(quantized.format, BlockFormat) and quantized.format.integer:

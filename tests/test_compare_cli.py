@@ -84,6 +84,19 @@ def test_same_seed_same_bits() -> None:
     assert without_times(records(first.stdout)) == without_times(records(second.stdout))
 
 
+def test_seeds_count_from_one_on(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", "--recipes", "bfloat16:50%,float32", "--epochs", "1", "--json", "-"]
+    results = []
+    for seeds in (["--seeds", "3"], ["--seed", "0", "1", "2"], ["--seed", "2", "--seeds", "2"]):
+        assert main([*arguments, *seeds]) == 0
+        captured = capsys.readouterr()
+        results.append(without_times(records(captured.out)))
+        assert f"mean of {len(results[-1])} seeds" in captured.err
+    assert results[0] == results[1]
+    assert [record["seed"] for record in results[2]] == [2, 3]
+    assert results[2][0] == results[0][2]
+
+
 def test_defaults_are_all_recipes_on_classify(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--epochs", "1", "--json", "-"]) == 0
     runs = records(capsys.readouterr().out)
@@ -185,7 +198,8 @@ def test_import_loads_neither_rich_nor_matplotlib() -> None:
 def test_version_and_help() -> None:
     assert run("--version").stdout.strip() == f"ramekin {ramekin.__version__}"
     text = run("compare", "--help").stdout
-    for option in ("--task", "--recipes", "--epochs", "--seed", "--json", "--report", "--plot"):
+    assert "%%" not in text + run("train", "--help").stdout
+    for option in ("--task", "--recipes", "--epochs", "--seed", "--seeds", "--json", "--report", "--plot"):
         assert option in text
 
 
@@ -226,6 +240,8 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
         (["compare", "--epochs", "many"], ["--epochs", "'many'"]),
         (["compare", "--seed", "-1"], ["--seed", "at least 0"]),
         (["compare", "--seed", "1", "x"], ["--seed", "'x'"]),
+        (["compare", "--seeds", "0"], ["--seeds", "at least 1"]),
+        (["compare", "--seed", "1", "2", "--seeds", "2"], ["--seeds", "from one seed", "--seed"]),
         (["compare", "--learning-rate", "1"], ["--learning-rate"]),
         (["compare", "--epoch", "1"], ["--epoch"]),
         (["compare", "extra"], ["extra"]),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ramekin as rk
-from ramekin.datasets.files import Dataset, read_dataset, standardized
+from ramekin.datasets.dataset import Dataset, read_dataset, standardized
 
 ROWS = 12
 

@@ -143,6 +143,20 @@ def test_one_layer_that_needs_a_loss_scale_is_enough() -> None:
     assert trainer({"*": "float32", "0": "float32:1,float16"}).loss_scale.scale == 1.0
 
 
+def test_a_layer_of_its_own_recipe_that_needs_a_loss_scale_is_enough() -> None:
+    for overrides, scale in ((None, 65536.0), ({"2": "bfloat16"}, 1.0), ({"0": "bfloat16"}, 65536.0)):
+        network = own("float16")
+        run = Trainer(
+            network,
+            SoftmaxCrossEntropy(),
+            SGD(network.parameters()),
+            "float32",
+            overrides=overrides,
+            epochs=1,
+        )
+        assert set(run.fit(data(), data()).loss_scales) == {scale}
+
+
 def test_a_given_loss_scale_is_for_all_phases() -> None:
     run = trainer("float16:2,bfloat16:rest", loss_scale=StaticLossScale(8.0))
     scales = []
@@ -281,12 +295,19 @@ def test_the_end_of_a_step_is_told_before_its_update(monkeypatch: pytest.MonkeyP
     layer = run.model.modules[0]  # type: ignore[attr-defined]
     told: list[Any] = []
 
-    def end(self: RecipeSwitcher, step: int, finite: bool) -> None:
+    numbers: list[Any] = []
+
+    def end(
+        self: RecipeSwitcher, step: int, finite: bool, *, loss: float, loss_scale: float, rate: float
+    ) -> None:
         told.append((step, finite, layer.weight.value.copy(), layer.weight.grad.copy()))
+        numbers.append((loss, loss_scale, rate))
 
     monkeypatch.setattr(RecipeSwitcher, "end", end)
     history = run.fit(data(), data())
     assert [(step, finite) for step, finite, *_ in told] == list(enumerate(history.steps_taken))
+    columns = (history.step_losses, history.loss_scales, history.learning_rates)
+    assert numbers == list(zip(*columns, strict=True))
     assert [bool(np.isfinite(gradient).all()) for *_, gradient in told][-1]
     assert np.array_equal(told[0][2], model().modules[0].weight.value)  # type: ignore[attr-defined]
     # Without the loss scale, and before clipping.

@@ -27,11 +27,24 @@ class Switcher(Protocol):
     def begin(self, step: int) -> list[Switch]:
         """Prepare one step, counted from 0: have layers use their recipes, and return what has changed."""
 
-    def end(self, step: int, finite: bool) -> None:
+    def end(self, step: int, finite: bool, *, loss: float, loss_scale: float, rate: float) -> None:
         """Look at a step between its backward pass and its update.
 
-        Gradients are without the loss scale; `finite` says whether they all are, so whether there will be an
-        update. What follows from them comes into force in the next :meth:`begin`.
+        What follows from it comes into force in the next :meth:`begin`.
+
+        Parameters
+        ----------
+        step : int
+            Counted from 0.
+        finite : bool
+            Whether all gradients are, so whether there will be an update. They are without the loss scale by
+            now, and not clipped yet.
+        loss : float
+            Of the step's batch, not scaled.
+        loss_scale : float
+            By which its gradient was multiplied.
+        rate : float
+            The step's learning rate.
         """
 
     def state(self) -> dict[str, Any]:
@@ -80,12 +93,14 @@ class RecipeSwitcher:
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
-        """What the groups run now, in their order."""
-        return tuple(self._in_force.values())
+        """What the groups run now, in their order, and what layers run that have recipes of their own."""
+        plain = [layer for pattern, _, layers in self._groups if pattern == EVERY_LAYER for layer in layers]
+        own = [layer.own_recipe for layer in plain if layer.own_recipe is not None]
+        return tuple(dict.fromkeys([*self._in_force.values(), *own]))
 
     @property
     def text(self) -> str:
-        """The same for people: a name, or several as ``"pattern=name pattern=name"``."""
+        """What the groups run, for people: a name, or several as ``"pattern=name pattern=name"``."""
         return recipe_text({pattern: recipe.name for pattern, recipe in self._in_force.items()})
 
     def begin(self, step: int) -> list[Switch]:
@@ -108,7 +123,7 @@ class RecipeSwitcher:
         for layer in layers:
             layer.assign_recipe(recipe, None if pattern == EVERY_LAYER else recipe)
 
-    def end(self, step: int, finite: bool) -> None:
+    def end(self, step: int, finite: bool, *, loss: float, loss_scale: float, rate: float) -> None:
         """Do nothing: a schedule goes by steps alone."""
 
     def state(self) -> dict[str, Any]:

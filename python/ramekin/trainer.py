@@ -22,6 +22,7 @@ from ramekin.nn.losses import Loss
 from ramekin.nn.module import Module, evaluating
 from ramekin.optim import ConstantSchedule, Optimizer, Schedule
 from ramekin.optim.clipping import check_max_norm
+from ramekin.switching import RecipeSwitcher, Switcher
 from ramekin.training_checkpoint import Checkpoints, Store, as_checkpoints
 from ramekin.training_run import TrainingRun
 
@@ -197,6 +198,13 @@ class Trainer:
         """Return how many steps a run over `rows` training rows has, and how many one epoch has."""
         steps_per_epoch = math.ceil(rows / self.batch_size)
         return self.epochs * steps_per_epoch, steps_per_epoch
+
+    def switcher(self, rows: int) -> Switcher:
+        """Return what chooses the recipes of a run over `rows` training rows.
+
+        ValueError if the schedule does not fit the run or the model.
+        """
+        return RecipeSwitcher(self.model, self.precision, *self.run_length(rows))
 
     def options(self) -> dict[str, Any]:
         """Return all that was asked for beside model and optimiser, described for JSON."""

@@ -20,7 +20,6 @@ from ramekin.history import Epoch, History, Progress
 from ramekin.nn.observation import Observer
 from ramekin.optim import clip_gradients
 from ramekin.recording import Recorder
-from ramekin.switching import RecipeSwitcher, Switcher
 from ramekin.training_checkpoint import Snapshot, Store
 
 if TYPE_CHECKING:
@@ -63,9 +62,7 @@ class TrainingRun:
         self._progress = progress
         self._callbacks = callbacks
         self._total_steps, self._steps_per_epoch = trainer.run_length(len(train[0]))
-        self._switcher: Switcher = RecipeSwitcher(
-            trainer.model, trainer.precision, self._total_steps, self._steps_per_epoch
-        )
+        self._switcher = trainer.switcher(len(train[0]))
         self._recorder = Recorder(trainer.model, trainer.loss.classifies, self._steps_per_epoch)
         # The epoch at hand, the sum of its losses so far, and the generator as its order was drawn from it.
         self._epoch = 0
@@ -154,7 +151,7 @@ class TrainingRun:
             for parameter in optimizer.parameters:
                 if parameter.grad is not None:
                     finite &= remove_scale(scale, parameter.grad)
-        self._switcher.end(step, finite)
+        self._switcher.end(step, finite, loss=float(loss), loss_scale=scale.scale, rate=rate)
         if finite:
             if trainer.max_norm is not None:
                 clip_gradients(optimizer.parameters, trainer.max_norm)

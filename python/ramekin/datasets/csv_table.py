@@ -53,10 +53,12 @@ class CsvTable:
             raise ValueError(
                 f"{path}, line {self._header_lines}: numbers, where names of columns were expected"
             )
+        seen: set[str] = set()
         for index, name in enumerate(self.names):
-            if not name or name in self.names[:index]:
+            if not name or name in seen:
                 what = f"the name {name!r} is given twice" if name else f"column {index + 1} has no name"
                 raise ValueError(f"{path}, line {self._header_lines}: {what}")
+            seen.add(name)
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
         """Give the cells of each record that is not empty, and the number of its last line."""

@@ -68,6 +68,7 @@ def test_json_schema() -> None:
         assert len(record["step_losses"]) == record["steps"] > 2
         assert record["skipped_steps"] == 0
         assert record["step_time_ms"] > 0
+        assert record["low_precision_share"] == (record["recipe"] == "float8")
         if record["task"] == "classify":
             assert 0.5 < record["accuracy"] <= 1.0
         else:
@@ -113,8 +114,8 @@ def test_table_of_a_pipe_is_plain_and_whole() -> None:
     (row,) = (line for line in done.stdout.splitlines() if "float16-unscaled" in line)
     cells = row.split()
     assert cells[:2] == ["float16-unscaled", "16/16/16"]
-    # Losses, accuracy, gap with its unit, gradients lost, skipped, milliseconds, relative time.
-    assert len(cells) == 11
+    # Losses, accuracy, gap with its unit, share in 8 bits, gradients lost, skipped, milliseconds, ratio.
+    assert len(cells) == 12
     assert cells[6] == "pp"
     assert all(float(cell) >= 0 for cell in cells[2:5] + cells[7:])
 
@@ -137,9 +138,10 @@ def test_schedules_stand_where_recipes_do() -> None:
     ]
     assert [s["step"] for s in runs["float8:30steps,bfloat16:rest"]["switches"]] == [0, 30]
     assert [s["recipe"] for s in runs["float32"]["switches"]] == ["float32"]
+    assert runs[staged]["low_precision_share"] == 29 / 58
     assert "…" not in done.stderr
     (row,) = (line for line in done.stderr.splitlines() if staged in line)
-    assert len(row.split()) == 11
+    assert len(row.split()) == 12
 
 
 def test_table_without_float32_has_no_gap(capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,7 +166,7 @@ def test_report_plot_and_json_files(tmp_path: Path) -> None:
     assert plot.read_bytes() == (tmp_path / "r.png").read_bytes()
     assert plot.read_bytes().startswith(b"\x89PNG")
     text = page.read_text(encoding="utf-8")
-    for part in ("float8", "64-", "2 epochs", ramekin.__version__, "data:image/png;base64,"):
+    for part in ("float8", "64-", "2 epochs", ramekin.__version__, "<svg", "layer by layer"):
         assert part in text
     assert len(records(data.read_text())) == 2
 

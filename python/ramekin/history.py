@@ -207,6 +207,31 @@ class History:
             raise ValueError(f"{os.fspath(path)!r} must end in .csv or .json")
         io.write_text(path, self.to_csv() if suffix == ".csv" else self.to_json())
 
+    def report(self, path: str | os.PathLike[str], *, name: str = "") -> None:
+        """Write what there is to see of the run, as :func:`~ramekin.report.write_report` does.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Ends in ``.html``, ``.png``, ``.svg`` or ``.pdf``.
+        name : str, optional
+            What to call the run; its recipes, in their order, if not given.
+
+        Raises
+        ------
+        ValueError
+            If it ends in something else.
+        ImportError
+            If matplotlib, which draws PNG and PDF, is not installed.
+        OSError
+            If the file cannot be written.
+        """
+        # Reports are made of histories, so they are imported only here.
+        from ramekin.report import Run, write_report
+
+        recipes = dict.fromkeys(switch.recipe for switch in self.switches)
+        write_report(path, [Run(name or ", ".join(recipes), self)])
+
 
 _COLUMNS = (
     "step",

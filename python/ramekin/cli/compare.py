@@ -18,6 +18,7 @@ from ramekin.cli.errors import LineParser, UsageError
 from ramekin.cli.outputs import Outputs
 from ramekin.cli.table import print_summaries
 from ramekin.records import RunRecord, summarize
+from ramekin.report import Run, layer_sizes, observed_every
 from ramekin.tasks import as_task, tasks
 from ramekin.trainer import Progress as StepProgress
 
@@ -53,9 +54,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write all numbers; - is the output")
     parser.add_argument(
-        "--report", metavar="FILE.html", help="write a report, and its plot beside it as a PNG"
+        "--report", metavar="FILE.html",
+        help="write a report, and its first pictures beside it as a PNG; operands are observed for it"
+    )  # fmt: skip
+    parser.add_argument(
+        "--plot", metavar="FILE.png", help="write the loss curves and what each recipe loses; also .svg, .pdf"
     )
-    parser.add_argument("--plot", metavar="FILE.png", help="write the loss curves")
     parser.set_defaults(run=run)
 
 
@@ -84,7 +88,7 @@ def run(options: argparse.Namespace) -> None:
         for recipe in chosen_recipes:
             _check_length(recipe, task.trainer(recipe, 0, options.epochs).run_length(rows))
 
-    records: list[RunRecord] = []
+    runs: list[Run] = []
     with progress.bars() as bars:
         for task in chosen_tasks:
             train, test = task.data()
@@ -101,16 +105,21 @@ def run(options: argparse.Namespace) -> None:
                         )
 
                     trainer = task.trainer(recipe, seed, options.epochs)
+                    # One seed is enough to see a recipe from inside.
+                    if options.report is not None and position == 0:
+                        trainer.observe_every = observed_every(trainer.run_length(len(train[0]))[0])
                     history = trainer.fit(train, test, progress=advance)
-                    records.append(RunRecord.of(task, recipe, seed, history))
+                    layers = layer_sizes(trainer.model)
+                    runs.append(Run(recipe.name, history, task.name, seed, recipe.recipes, layers))
 
+    records = [run.record for run in runs]
     titles = _titles(records, seeds)
     summaries = summarize(records)
     # With the records on stdout, the tables make way: a program reads there.
     console = Console(stderr=outputs.takes_stdout)
     for name, title in titles.items():
         print_summaries(console, title, [row for row in summaries if row.task == name])
-    outputs.write(records, titles, _settings(records, options, seeds))
+    outputs.write(runs, titles, _settings(records, options, seeds))
 
 
 def _check_length(recipe: Schedule, run_length: tuple[int, int]) -> None:

@@ -19,9 +19,11 @@ from ramekin.callbacks import Callback
 from ramekin.cli import json_output, progress
 from ramekin.cli.arguments import check_environment, check_writable, integer
 from ramekin.cli.errors import LineParser, OutputError, UsageError
+from ramekin.cli.outputs import WITHOUT_PLOT
 from ramekin.cli.train_options import add_options, early_stopping, task_from, trainer_from
 from ramekin.fingerprint import described
 from ramekin.history import History, json_value
+from ramekin.report import PAGES, PICTURES, Run, layer_sizes, observed_every, write_report
 from ramekin.tasks import Task
 from ramekin.trainer import Progress, Trainer
 from ramekin.training_checkpoint import Checkpoints, CheckpointWarning
@@ -48,6 +50,11 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     run_group.add_argument("--keep", type=integer(1), metavar="N", help="how many stay; default: 2")
     run_group.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     run_group.add_argument("--history", metavar="FILE", help="write every step, as .csv or .json")
+    run_group.add_argument(
+        "--report",
+        metavar="FILE",
+        help="write a report, as .html, .png, .svg or .pdf; operands are observed for it",
+    )
     run_group.add_argument("--save", metavar="FILE", help="write the weights, as .safetensors or .npz")
     json_output.add_option(run_group, "the outcome, or with --plan the plan")
     parser.set_defaults(run=run)
@@ -73,6 +80,8 @@ def run(options: argparse.Namespace) -> None:
     task = task_from(options)
     trainer = trainer_from(options, task)
     train, test = task.data()
+    if options.report is not None:
+        trainer.observe_every = observed_every(trainer.run_length(len(train[0]))[0])
     if options.plan:
         _show_plan(options, trainer, _plan(trainer, len(train[0])))
         return
@@ -125,11 +134,15 @@ def _check_outputs(options: argparse.Namespace) -> None:
     json_output.check(options.json)
     if options.history is not None:
         check_writable("--history", options.history, (".csv", ".json"))
+    if options.report is not None:
+        check_writable("--report", options.report, PAGES + PICTURES)
     if options.save is not None:
         check_writable("--save", options.save, (".safetensors", ".npz"))
-    files = [path for path in (options.json, options.history, options.save) if path is not None]
+    files = [
+        path for path in (options.json, options.history, options.report, options.save) if path is not None
+    ]
     if len(set(files)) < len(files):
-        raise UsageError("arguments --json, --history, --save: the same file is asked for twice")
+        raise UsageError("arguments --json, --history, --report, --save: the same file is asked for twice")
     if options.checkpoint is None:
         for name in ("resume", "every", "keep"):
             if getattr(options, name):
@@ -187,18 +200,34 @@ def _write(options: argparse.Namespace, task: Task, trainer: Trainer, history: H
     outcome = _outcome(options, task, trainer, history)
     if not json_output.takes_stdout(options.json):
         sys.stdout.write(_summary(task, trainer, history))
-    for path in (options.history, options.save):
+    for path in (options.history, options.report, options.save):
         if path is None:
             continue
         try:
             if path == options.history:
                 history.save(path)
+            elif path == options.report:
+                _report(path, task, trainer, history)
             else:
                 storage.save(path, trainer.model.state_dict())
         except OSError as error:
             raise OutputError(f"cannot write {path!r}: {error.strerror or error}") from None
+        except ImportError:
+            sys.stderr.write(f"ramekin: left out {path!r}: {WITHOUT_PLOT}\n")
+            continue
         sys.stderr.write(f"wrote {path}\n")
     json_output.write(options.json, outcome)
+
+
+def _report(path: str, task: Task, trainer: Trainer, history: History) -> None:
+    recipes = tuple(dict.fromkeys(trainer.precision.recipes))
+    run = Run(trainer.precision.name, history, task.name, trainer.seed, recipes, layer_sizes(trainer.model))
+    shape = "-".join(map(str, task.widths))
+    titles = {task.name: f"{task.title} ({shape}), {len(history.train_losses)} epochs"}
+    settings = {name: str(value) for name, value in trainer.options().items()}
+    write_report(
+        path, [run], titles=titles, settings={**settings, "version": f"ramekin {ramekin.__version__}"}
+    )
 
 
 def _summary(task: Task, trainer: Trainer, history: History) -> str:

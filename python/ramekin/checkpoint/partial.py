@@ -13,6 +13,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -25,7 +26,7 @@ __all__ = ["Part", "Partial", "Place"]
 _JOURNAL = "journal.jsonl"
 _CHUNK = 1 << 22
 
-# So many bytes are synced to the disk as they come, so that they need not all be waited for in the end.
+# When so many bytes have been written they are synced, so that they need not all be waited for in the end.
 _SYNCED = 1 << 25
 
 
@@ -39,12 +40,14 @@ class Place:
 
 
 class _File:
-    """An unfinished file."""
+    """An unfinished file, whose bytes are synced to the disk beside the writing, by a thread of the pool."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pool: ThreadPoolExecutor) -> None:
         path.touch()
         self._file = path.open("r+b")
+        self._pool = pool
         self._unsynced = 0
+        self._syncing: Future[None] | None = None
 
     def set_size(self, header: bytes, size: int) -> bool:
         """Make a file of other size one of this size, which begins so; False if it has the size."""
@@ -62,8 +65,10 @@ class _File:
             checksum = zlib.crc32(piece, checksum)
             self._file.write(piece)
         self._unsynced += data.nbytes
-        if self._unsynced >= _SYNCED:
-            self.sync()
+        if self._unsynced >= _SYNCED and (self._syncing is None or self._syncing.done()):
+            self._wait()
+            self._unsynced = 0
+            self._syncing = self._pool.submit(os.fsync, self._file.fileno())
         return checksum
 
     def checksum(self, place: Place) -> int:
@@ -80,12 +85,21 @@ class _File:
 
     def sync(self) -> None:
         """Have all on the disk."""
+        self._wait()
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._unsynced = 0
 
     def close(self) -> None:
+        """Close it, when nothing syncs it any more."""
+        if self._syncing is not None:
+            wait([self._syncing])
         self._file.close()
+
+    def _wait(self) -> None:
+        """Wait until what has been begun is synced; OSError if that failed, which the system tells once."""
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            syncing.result()
 
 
 class Part:
@@ -140,6 +154,7 @@ class Partial:
         self.directory = self.target.parent / f".{self.target.name}.ramekin-partial"
         self._headers, self._sizes, self._fingerprint = headers, sizes, fingerprint
         self._files: dict[str, _File] = {}
+        self._pool = ThreadPoolExecutor(1)
         self._journal: IO[bytes] | None = None
         self._lock: int | None = None
         self.records: dict[str, Any] = {}
@@ -161,7 +176,7 @@ class Partial:
             for path in self.directory.iterdir():
                 path.unlink()
         for name, header in self._headers.items():
-            self._files[name] = file = _File(self.directory / name)
+            self._files[name] = file = _File(self.directory / name, self._pool)
             if file.set_size(header, self._sizes[name]):
                 lines = []
         self.records = {line["name"]: line for line in lines}
@@ -247,6 +262,7 @@ class Partial:
         for file in (*self._files.values(), self._journal):
             if file is not None:
                 file.close()
+        self._pool.shutdown()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

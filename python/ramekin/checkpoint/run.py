@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
@@ -27,7 +28,7 @@ from ramekin.storage.tensors import TensorInfo, Tensors
 __all__ = ["Run"]
 
 # Elements that may be converted while others are written.
-_TOGETHER = 4 * ELEMENTS
+_TOGETHER = 8 * ELEMENTS
 
 # Bytes that may be held at once though it is no small part of the largest tensor.
 _FEW_BYTES = 1 << 26
@@ -84,50 +85,61 @@ class Run:
         self._total, self._largest = sum(sizes), max(sizes, default=0)
         self._done = self.resumed = 0
         self._reports: list[ConvertedTensor] = []
-        # What is being written and measured, of how many elements, and the tensor that ends with it.
-        self._flight: list[Future[None]] = []
-        self._flying = 0
+        # What is being written and measured: of how many elements each, and the tensor that ends with it.
+        self._flights: deque[tuple[int, list[Future[None]]]] = deque()
         self._ending: _Unfinished | None = None
 
     def all(self, partial: Partial | None) -> list[ConvertedTensor]:
         """Convert all tensors, into an unfinished checkpoint if there is one."""
         before = None
-        with ThreadPoolExecutor(2) as pool:
+        # One thread each, so that pieces are written, and measured, one after the other.
+        with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as measurer:
             for name, choice in self._choices.items():
                 resumes = partial is not None and name in partial.records
                 if resumes or (before is not None and not self._have_room(before, name)):
-                    self._land(partial)
-                self._one(name, choice, partial, pool)
+                    self._end(partial)
+                if not self._is_done(name, partial):
+                    self._one(name, choice, partial, writer, measurer)
                 before = name
-            self._land(partial)
+            self._end(partial)
         return self._reports
 
-    def _one(self, name: str, choice: Choice, partial: Partial | None, pool: ThreadPoolExecutor) -> None:
-        places = self._outcome.places[name]
-        note = None if partial is None else partial.record(name, places)
-        if note is not None:
-            self.resumed += 1
-            self._report(name, note)
-            return
+    def _is_done(self, name: str, partial: Partial | None) -> bool:
+        """Whether an earlier run has written a tensor, which then is reported."""
+        note = None if partial is None else partial.record(name, self._outcome.places[name])
+        if note is None:
+            return False
+        self.resumed += 1
+        self._report(name, note)
+        return True
+
+    def _one(
+        self,
+        name: str,
+        choice: Choice,
+        partial: Partial | None,
+        writer: ThreadPoolExecutor,
+        measurer: ThreadPoolExecutor,
+    ) -> None:
+        """Convert a tensor; the last of its pieces are still being written and measured in the end."""
         x = self._tensors[name]
-        tensor = _Unfinished(name, [] if partial is None else partial.parts(places))
-        if choice.rule is None:
-            self._land(partial)
-            if partial is not None:
-                self._flight = [pool.submit(self._store, tensor, Piece(0, x, x, NOTHING))]
-            self._flying = x.size
-        else:
-            parts = cuts(x, choice.rule)
-            for cut in parts:
-                part = x if cut == slice(None) else x[cut]
-                if self._flying + part.size > _TOGETHER:
-                    self._land(partial)
+        tensor = _Unfinished(name, [] if partial is None else partial.parts(self._outcome.places[name]))
+        parts = [slice(None)] if choice.rule is None else cuts(x, choice.rule)
+        for number, cut in enumerate(parts, 1):
+            part = x if cut == slice(None) else x[cut]
+            while self._flights and sum(size for size, _ in self._flights) + part.size > _TOGETHER:
+                self._land()
+            tasks = []
+            if choice.rule is None:
+                piece = Piece(0, part, part, NOTHING)
+            else:
                 piece = convert_piece(part, choice.rule, cut.start or 0)
-                self._land(partial)
-                self._flight = [pool.submit(tensor.measure, piece, cut == parts[-1])]
-                if partial is not None:
-                    self._flight.append(pool.submit(self._store, tensor, piece))
-                self._flying = piece.x.size
+                tasks.append(measurer.submit(tensor.measure, piece, number == len(parts)))
+            if number == 1:
+                self._end(partial)
+            if partial is not None:
+                tasks.append(writer.submit(self._store, tensor, piece))
+            self._flights.append((part.size, tasks))
         self._ending = tensor
 
     def _store(self, tensor: _Unfinished, piece: Piece) -> None:
@@ -135,11 +147,16 @@ class Run:
         for part, own in zip(tensor.parts, data, strict=True):
             part.write(own)
 
-    def _land(self, partial: Partial | None) -> None:
-        """Wait for what is being written and measured, and report the tensor that ends with it."""
-        flight, self._flight, self._flying = self._flight, [], 0
-        for task in flight:
+    def _land(self) -> None:
+        """Wait for the piece that has been written and measured for longest."""
+        _, tasks = self._flights.popleft()
+        for task in tasks:
             task.result()
+
+    def _end(self, partial: Partial | None) -> None:
+        """Wait for all, and report the tensor that ends with it."""
+        while self._flights:
+            self._land()
         tensor, self._ending = self._ending, None
         if tensor is None:
             return

@@ -35,7 +35,7 @@ __all__ = [
 _PIECE = 1 << 18
 
 #: Elements that are converted in one go, or a few more.
-ELEMENTS = 1 << 21
+ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ GOLDEN = """\
  tensor  shape  from     to                     bytes     dB     error  lost              worst element
  ──────────────────────────────────────────────────────────────────────────────────────────────────────
  step    ()     int64    kept: int64, no float      8      -         -     -                          -
- norm    3      float32  float8_e4m3fn              3  27.36       inf     1         1.0625 -> 1 at [1]
+ norm    3      float32  float8_e4m3fn              3   -inf       inf     1         1.0625 -> 1 at [1]
  proj    2x2    float32  float8_e4m3fn              4  67.27  0.000433     0  0.1 -> 0.101562 at [0, 0]
 36 bytes -> 15 (0.417 of them); wrote out.safetensors
 """

@@ -37,7 +37,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         help="train one network in several precisions and compare",
         description="Train the same network from the same seed by each recipe, and show what "
         "each loses and costs. Lists may be separated by spaces or commas. A schedule, such as "
-        "float8:75%%,bfloat16:25%%, stands for a recipe that changes: lengths are parts of the run (N%%), "
+        "float8:75%,bfloat16:25%, stands for a recipe that changes: lengths are parts of the run (N%), "
         "steps (N), epochs (Nepochs) or the rest (rest).",
         allow_abbrev=False,
     )

@@ -169,12 +169,12 @@ def _cells(tensor: ConvertedTensor) -> list[str]:
     if tensor.worst is not None:
         place = ", ".join(map(str, tensor.worst.index))
         worst = f"{tensor.worst.value:.6g} -> {tensor.worst.result:.6g} at [{place}]"
-    sqnr = tensor.stats.sqnr_db
+    sqnr = -math.inf if tensor.lost else tensor.stats.sqnr_db
     return [
         *start,
         tensor.after,
         f"{tensor.nbytes_after:,}",
-        f"{sqnr:.2f}" if math.isfinite(sqnr) else "exact" if sqnr == math.inf else "-",
+        "-" if math.isnan(sqnr) else "exact" if sqnr == math.inf else f"{sqnr:.2f}",
         f"{tensor.error:.3g}",
         str(tensor.lost),
         worst,

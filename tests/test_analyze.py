@@ -217,10 +217,15 @@ def conforms(document, schema):
 def test_json_has_a_schema(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tensors = {
-        "nan": np.full((2, 32), np.nan, np.float32), "inf": np.array([np.inf, 1.0]), "empty": np.zeros((0, 4)),
-        "scalar": np.float16(2), "zeros": np.zeros(3, np.float32), "wide": np.array([5e-324, 1.7e308]), "n": [1],
+        "nan": np.full((2, 32), np.nan, np.float32),
+        "inf": np.array([np.inf, 1.0]),
+        "empty": np.zeros((0, 4)),
+        "scalar": np.float16(2),
+        "zeros": np.zeros(3, np.float32),
+        "wide": np.array([5e-324, 1.7e308]),
+        "n": [1],
         "q": rk.quantize(np.ones((2, 32)), "nvfp4"),
-    }  # fmt: skip
+    }
     rk.save("a.safetensors", tensors)
     assert main(["analyze", "a.safetensors", "--json", "a.json"]) == 0
     document = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)

@@ -343,6 +343,14 @@ def test_files_of_all_kinds(name, source):
     assert (tensor["name"], tensor["shape"]) == ("x", [24, 40])
 
 
+def test_names_of_any_kind(source):
+    rk.save("a.safetensors", {"\x1b[31mred\n☃": X, "\x1b": np.arange(3)})
+    done = run("a.safetensors", "--formats", "mxfp4", "--report", "a.html", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "wrote a.html\n")
+    assert done.stdout.startswith("\\x1b[31mred\\n\\u2603\n")
+    assert done.stdout.endswith("not floats: \\x1b\n")
+
+
 def test_integers_alone(source, capsys):
     np.save("n.npy", np.arange(3))
     assert main(["analyze", "n.npy"]) == 0

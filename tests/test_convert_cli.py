@@ -142,3 +142,30 @@ def test_sources_that_are_none(name, said, source, capsys):
     assert main(["convert", name, "out", "--to", "float16"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"ramekin: error: {said}")
+
+
+HOSTILE = ["\x1b[31mred", "new\nline", "\u202eright to left", "[bold]b[/]", "\0", "ünï☃", "n" * 3000 + ".end"]
+
+
+def test_names_of_any_kind(source):
+    """Names cannot move the cursor or push numbers off the table; the terminal may lack their letters."""
+    rk.save("hostile.safetensors", {name: np.float32([[1.01, 2.0]]) for name in HOSTILE})
+    done = run("hostile.safetensors", "out.safetensors", "--to", "float8_e4m3fn", COLUMNS="40")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(character.isprintable() or character == "\n" for character in done.stdout)
+    rows = lines(done.stdout)[3:-1]
+    assert len(rows) == len(HOSTILE)
+    assert all(row.endswith("1.01 -> 1 at [0, 0]") for row in rows)
+    for shown in (
+        "\\x1b[31mred ",
+        "new\\nline ",
+        "\\u202eright to left ",
+        "[bold]b[/] ",
+        "\\x00 ",
+        "ünï☃ ",
+        "nnn.end ",
+    ):
+        assert sum(shown in row for row in rows) == 1
+    done = run("hostile.safetensors", "out.safetensors", "--to", "mxfp4", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\xfcn\\xef\\u2603 " in done.stdout

@@ -151,6 +151,8 @@ class Partial:
         self, target: Path, headers: Mapping[str, bytes], sizes: Mapping[str, int], fingerprint: str
     ) -> None:
         self.target = Path(os.path.realpath(target))
+        # A link may lead to a file of another name.
+        self._is_file = target.suffix == ".safetensors"
         self.directory = self.target.parent / f".{self.target.name}.ramekin-partial"
         self._headers, self._sizes, self._fingerprint = headers, sizes, fingerprint
         self._files: dict[str, _File] = {}
@@ -239,7 +241,7 @@ class Partial:
             file.sync()
             file.close()
             judge(self.directory / name)
-        if self.target.suffix == ".safetensors":
+        if self._is_file:
             (name,) = self._files
             (self.directory / name).replace(self.target)
             self._close()

@@ -57,7 +57,7 @@ class Workload:
     format : str
         The small format.
     place : str
-        "cache" or "memory".
+        "cache", "memory", "disk" or, of a training step, "step".
     threads : int
         Of the libraries that have several; memcpy always runs on one.
     elements, traffic : int

@@ -153,7 +153,7 @@ def as_html(inspection: Inspection) -> str:
         )
         cells = [
             html.escape(stored.format.name),
-            f"<code>{spans}</code>",
+            f'<code style="white-space: nowrap">{spans}</code>',
             *(html.escape(cell) for cell in _cells(stored)),
         ]
         # The bits and the value, in full, for whoever rests the pointer there.

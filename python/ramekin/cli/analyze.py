@@ -18,6 +18,7 @@ from ramekin.checkpoint.rule import is_floating
 from ramekin.cli import json_output
 from ramekin.cli.arguments import check_environment, choices
 from ramekin.cli.errors import LineParser, OutputError, UsageError
+from ramekin.cli.names import shown
 from ramekin.exploration import Analysis, analyze, candidates, default_candidates
 from ramekin.exploration_view import cells, facts, headings, html_page
 from ramekin.storage import load
@@ -96,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from None
     if skipped:
-        console.print(Text(f"not floats: {', '.join(skipped)}", style="dim"), soft_wrap=True)
+        console.print(Text(f"not floats: {', '.join(map(shown, skipped))}", style="dim"), soft_wrap=True)
     document = {
         "file": options.file,
         "tensors": [analysis.to_json() for analysis in found],
@@ -128,7 +129,7 @@ def _tensors(path: str) -> Iterator[tuple[str, Tensor | None]]:
 
 
 def _print(console: Console, analysis: Analysis) -> None:
-    console.print(Text(analysis.name, style="bold"), soft_wrap=True)
+    console.print(Text(shown(analysis.name), style="bold"), soft_wrap=True)
     console.print(Text(facts(analysis)), soft_wrap=True)
     console.print(_table([cells(one) for one in analysis.candidates]), no_wrap=True, crop=False)
 

@@ -24,12 +24,13 @@ from ramekin.checkpoint import Conversion, ConvertedTensor, ErrorTooLargeError, 
 from ramekin.cli import json_output
 from ramekin.cli.arguments import check_environment
 from ramekin.cli.errors import CommandError, LineParser, UsageError
+from ramekin.cli.names import shown
 from ramekin.formats import formats
 
 __all__ = ["add_parser"]
 
-# The widest table. Where lines are shorter, a terminal may wrap it, but no number is cut off.
-_TABLE_WIDTH = 200
+# Wider than any table.
+_UNBOUNDED = 10_000
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -101,7 +102,7 @@ def run(options: argparse.Namespace) -> None:
         bar = bars.add_task("", total=None)
 
         def advance(done: int, total: int, name: str) -> None:
-            bars.update(bar, completed=done, total=total, description=name)
+            bars.update(bar, completed=done, total=total, description=shown(name))
 
         try:
             conversion = convert_checkpoint(
@@ -128,8 +129,11 @@ def run(options: argparse.Namespace) -> None:
             raise UsageError(str(error)) from None
     # With the records on stdout, the tables make way: a program reads there.
     console = Console(stderr=json_output.takes_stdout(options.json), highlight=False)
-    console.width = max(console.width, _TABLE_WIDTH)
-    console.print(_table(conversion.tensors), no_wrap=True, crop=False)
+    table = _table(conversion.tensors)
+    # Where lines are shorter, a terminal may wrap it, but no number is cut off.
+    needed = console.measure(table, options=console.options.update(width=_UNBOUNDED)).maximum
+    console.width = max(console.width, needed)
+    console.print(table, no_wrap=True, crop=False)
     console.print(_summary(conversion, options.dry_run), no_wrap=True, crop=False, soft_wrap=True)
     json_output.write(options.json, conversion.to_json())
 
@@ -162,19 +166,19 @@ def _table(tensors: Sequence[ConvertedTensor]) -> Table:
 
 def _cells(tensor: ConvertedTensor) -> list[str]:
     shape = "x".join(map(str, tensor.shape)) or "()"
-    start = [tensor.name, shape, tensor.before]
+    start = [shown(tensor.name), shape, tensor.before]
     if tensor.stats is None:
         return [*start, f"kept: {tensor.reason}", f"{tensor.nbytes_after:,}", "-", "-", "-", "-"]
     worst = "-"
     if tensor.worst is not None:
         place = ", ".join(map(str, tensor.worst.index))
         worst = f"{tensor.worst.value:.6g} -> {tensor.worst.result:.6g} at [{place}]"
-    sqnr = tensor.stats.sqnr_db
+    sqnr = -math.inf if tensor.lost else tensor.stats.sqnr_db
     return [
         *start,
         tensor.after,
         f"{tensor.nbytes_after:,}",
-        f"{sqnr:.2f}" if math.isfinite(sqnr) else "exact" if sqnr == math.inf else "-",
+        "-" if math.isnan(sqnr) else "exact" if sqnr == math.inf else f"{sqnr:.2f}",
         f"{tensor.error:.3g}",
         str(tensor.lost),
         worst,

@@ -38,6 +38,9 @@ _SUFFIX = ".npy"
 # What a damaged archive makes the reader raise, beside ValueError.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
+# Characters of a reason: zipfile quotes whole headers.
+_LONGEST_REASON = 300
+
 # What NumPy writes.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -55,7 +58,10 @@ def read_npz(path: Path) -> tuple[dict[str, Entry], dict[str, Scheme]]:
     try:
         return _read(path)
     except (ValueError, *_DAMAGED) as error:
-        raise ValueError(f"{path} is no valid .npz file: {error}") from None
+        reason = str(error)
+        if len(reason) > _LONGEST_REASON:
+            reason = f"{reason[:_LONGEST_REASON]}..."
+        raise ValueError(f"{path} is no valid .npz file: {reason}") from None
 
 
 def _read(path: Path) -> tuple[dict[str, Entry], dict[str, Scheme]]:

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 RUST   := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check format bench clean
+.PHONY: help build demo pictures test check format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -22,6 +22,9 @@ build: $(VENV)/.built ## make .venv and build the package into it
 demo: build ## train the same networks in every precision; write demo/report.html
 	@mkdir -p demo
 	$(BIN)/ramekin compare --task classify autoencode --report demo/report.html --json demo/records.json
+
+pictures: build ## draw docs/images anew
+	$(BIN)/python docs/pictures.py
 
 test: build ## run the tests of the core and of the package
 	cargo test --workspace --quiet

@@ -245,6 +245,16 @@ def test_plan_tells_products_without_running_any() -> None:
     assert "blocks of 128" in repr(plan(layer, "float8-block"))
 
 
+def test_plan_as_things_stand() -> None:
+    model = Sequential(Linear(4, 3), Linear(3, 2, recipe="mxfp8"))
+    model.use_recipe("float8")
+    assert [product.recipe for product in plan(model)] == ["float8"] * 3 + ["mxfp8"] * 3
+    with autocast("bfloat16"):
+        assert [product.recipe for product in plan(model)] == ["bfloat16"] * 3 + ["mxfp8"] * 3
+    with pytest.raises(TypeError, match="plan: overrides go with a recipe"):
+        plan(model, overrides={"0": "float32"})
+
+
 def test_plan_of_nothing() -> None:
     assert len(plan(ReLU(), "float8")) == 0
     assert repr(plan(ReLU(), "float8")).split() == [

@@ -68,6 +68,7 @@ def test_json_schema() -> None:
         assert len(record["step_losses"]) == record["steps"] > 2
         assert record["skipped_steps"] == 0
         assert record["step_time_ms"] > 0
+        assert record["low_precision_share"] == (record["recipe"] == "float8")
         if record["task"] == "classify":
             assert 0.5 < record["accuracy"] <= 1.0
         else:
@@ -82,6 +83,19 @@ def test_same_seed_same_bits() -> None:
     )
     assert first.returncode == second.returncode == 0
     assert without_times(records(first.stdout)) == without_times(records(second.stdout))
+
+
+def test_seeds_count_from_one_on(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", "--recipes", "bfloat16:50%,float32", "--epochs", "1", "--json", "-"]
+    results = []
+    for seeds in (["--seeds", "3"], ["--seed", "0", "1", "2"], ["--seed", "2", "--seeds", "2"]):
+        assert main([*arguments, *seeds]) == 0
+        captured = capsys.readouterr()
+        results.append(without_times(records(captured.out)))
+        assert f"mean of {len(results[-1])} seeds" in captured.err
+    assert results[0] == results[1]
+    assert [record["seed"] for record in results[2]] == [2, 3]
+    assert results[2][0] == results[0][2]
 
 
 def test_defaults_are_all_recipes_on_classify(capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,8 +114,8 @@ def test_table_of_a_pipe_is_plain_and_whole() -> None:
     (row,) = (line for line in done.stdout.splitlines() if "float16-unscaled" in line)
     cells = row.split()
     assert cells[:2] == ["float16-unscaled", "16/16/16"]
-    # Losses, accuracy, gap with its unit, gradients lost, skipped, milliseconds, relative time.
-    assert len(cells) == 11
+    # Losses, accuracy, gap with its unit, share in 8 bits, gradients lost, skipped, milliseconds, ratio.
+    assert len(cells) == 12
     assert cells[6] == "pp"
     assert all(float(cell) >= 0 for cell in cells[2:5] + cells[7:])
 
@@ -118,15 +132,16 @@ def test_schedules_stand_where_recipes_do() -> None:
     assert runs[staged]["bits"] == "8/8/8>16/16/16>32/32/32"
     # 58 steps: 29 in float8, then until 0.9 * 58 = 52.2.
     assert runs[staged]["switches"] == [
-        {"step": 0, "layers": "*", "recipe": "float8"},
-        {"step": 29, "layers": "*", "recipe": "bfloat16"},
-        {"step": 53, "layers": "*", "recipe": "float32"},
+        {"step": 0, "layers": "*", "recipe": "float8", "reason": ""},
+        {"step": 29, "layers": "*", "recipe": "bfloat16", "reason": ""},
+        {"step": 53, "layers": "*", "recipe": "float32", "reason": ""},
     ]
     assert [s["step"] for s in runs["float8:30steps,bfloat16:rest"]["switches"]] == [0, 30]
     assert [s["recipe"] for s in runs["float32"]["switches"]] == ["float32"]
+    assert runs[staged]["low_precision_share"] == 29 / 58
     assert "…" not in done.stderr
     (row,) = (line for line in done.stderr.splitlines() if staged in line)
-    assert len(row.split()) == 11
+    assert len(row.split()) == 12
 
 
 def test_table_without_float32_has_no_gap(capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +166,7 @@ def test_report_plot_and_json_files(tmp_path: Path) -> None:
     assert plot.read_bytes() == (tmp_path / "r.png").read_bytes()
     assert plot.read_bytes().startswith(b"\x89PNG")
     text = page.read_text(encoding="utf-8")
-    for part in ("float8", "64-", "2 epochs", ramekin.__version__, "data:image/png;base64,"):
+    for part in ("float8", "64-", "2 epochs", ramekin.__version__, "<svg", "layer by layer"):
         assert part in text
     assert len(records(data.read_text())) == 2
 
@@ -185,7 +200,8 @@ def test_import_loads_neither_rich_nor_matplotlib() -> None:
 def test_version_and_help() -> None:
     assert run("--version").stdout.strip() == f"ramekin {ramekin.__version__}"
     text = run("compare", "--help").stdout
-    for option in ("--task", "--recipes", "--epochs", "--seed", "--json", "--report", "--plot"):
+    assert "%%" not in text + run("train", "--help").stdout
+    for option in ("--task", "--recipes", "--epochs", "--seed", "--seeds", "--json", "--report", "--plot"):
         assert option in text
 
 
@@ -226,6 +242,8 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
         (["compare", "--epochs", "many"], ["--epochs", "'many'"]),
         (["compare", "--seed", "-1"], ["--seed", "at least 0"]),
         (["compare", "--seed", "1", "x"], ["--seed", "'x'"]),
+        (["compare", "--seeds", "0"], ["--seeds", "at least 1"]),
+        (["compare", "--seed", "1", "2", "--seeds", "2"], ["--seeds", "from one seed", "--seed"]),
         (["compare", "--learning-rate", "1"], ["--learning-rate"]),
         (["compare", "--epoch", "1"], ["--epoch"]),
         (["compare", "extra"], ["extra"]),

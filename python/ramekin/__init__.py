@@ -55,9 +55,11 @@ from ramekin.recommendation import recommend
 from ramekin.storage import load, save
 from ramekin.system import get_num_threads, isa, set_num_threads
 from ramekin.trainer import Trainer
+from ramekin.training_checkpoint import Checkpoints
 
 __all__ = [
     "BlockFormat",
+    "Checkpoints",
     "ErrorStats",
     "FloatFormat",
     "PackedMatrix",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from ramekin._types import Float32Array
+from ramekin._types import AnyArray, Float32Array
 from ramekin.history import Epoch, History, Progress
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ Monitored: TypeAlias = Literal["test_loss", "train_loss", "test_accuracy"]
 
 
 class Callback:
-    """Does nothing at each of four places; a subclass overrides those that it needs."""
+    """Does nothing at each of four places; a subclass overrides those that it needs.
+
+    One that decides on a run by what it has seen (as :class:`EarlyStopping` does) overrides
+    :meth:`state_dict` and :meth:`load_state_dict` too, so that a run goes on from a checkpoint as if it had
+    never stopped.
+    """
 
     def on_begin(self, trainer: Trainer) -> None:
         """Follow the checks of the data, before the first step."""
@@ -34,6 +40,13 @@ class Callback:
 
     def on_end(self, trainer: Trainer, history: History) -> None:
         """Follow the last epoch, also when it came early."""
+
+    def state_dict(self) -> dict[str, AnyArray]:
+        """Return copies of all that later calls depend on, as arrays by name."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, AnyArray]) -> None:
+        """Go on from what :meth:`state_dict` gave. Follows :meth:`on_begin`."""
 
 
 class EarlyStopping(Callback):
@@ -116,3 +129,20 @@ class EarlyStopping(Callback):
         """Give the best weights back, if that was asked for and there are any."""
         if self._weights is not None:
             trainer.model.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, AnyArray]:
+        """Return ``"best"``, ``"best_epoch"`` (-1 before there is one), and the weights of then, if kept."""
+        epoch = -1 if self.best_epoch is None else self.best_epoch
+        state: dict[str, AnyArray] = {"best": np.array(self.best), "best_epoch": np.array(epoch)}
+        weights = {} if self._weights is None else self._weights
+        return state | {f"weights.{name}": value.copy() for name, value in weights.items()}
+
+    def load_state_dict(self, state: Mapping[str, AnyArray]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self.best, epoch = float(state["best"]), int(state["best_epoch"])
+        self.best_epoch = None if epoch < 0 else epoch
+        prefix = "weights."
+        weights = {
+            name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+        }
+        self._weights = weights or None

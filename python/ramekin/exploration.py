@@ -7,45 +7,22 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from ramekin._types import AnyArray
-from ramekin.analysis import ErrorStats, pieces
+from ramekin.analysis import ErrorStats
 from ramekin.checkpoint.rule import Rule, is_floating, make_rule
 from ramekin.checkpoint.transform import converted, lost_elements
-from ramekin.convert import cast, real_numbers
+from ramekin.convert import real_numbers
+from ramekin.exponents import Histogram, exponents
 from ramekin.quantized import QuantizedArray
 
 __all__ = ["Analysis", "Candidate", "Histogram", "analyze", "candidates", "default_candidates"]
-
-_PIECE = 1 << 18
 
 _DEFAULT = (
     "bfloat16", "float16", "float8_e4m3fn", "float8_e4m3fn:tensor", "float8_e4m3fn:row", "float8_e5m2",
     "float8_e5m2:tensor", "mxfp8_e4m3", "mxint8", "mxfp6_e2m3", "mxfp4", "nvfp4",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """How many numbers have which exponent, ``floor(log2(|x|))``.
-
-    Attributes
-    ----------
-    first : int
-        The exponent of the first count.
-    counts : tuple of int
-        Of this exponent, the next one, and so on; empty if there is no finite number but 0.
-    zeros, infinities, nans : int
-        Numbers that have none.
-    """
-
-    first: int
-    counts: tuple[int, ...]
-    zeros: int
-    infinities: int
-    nans: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +151,7 @@ def analyze(
     array: AnyArray = x.dequantize() if isinstance(x, QuantizedArray) else real_numbers(x, "analyze")
     if not is_floating(array.dtype):
         raise TypeError(f"analyze: x is {array.dtype}; accepted: real floats")
-    histogram, smallest, largest = _exponents(array)
+    histogram, smallest, largest = exponents(array)
     found = []
     for rule in rules:
         if rule.is_scaled:
@@ -203,25 +180,3 @@ def _nbytes(y: AnyArray | QuantizedArray, rule: Rule) -> int:
         return y.nbytes
     whole_rows = y.ndim > 0 and y.shape[-1] * rule.format.bits % 8 == 0
     return y.size * rule.format.bits // 8 if whole_rows else y.nbytes
-
-
-def _exponents(array: AnyArray) -> tuple[Histogram, float, float]:
-    # Of float64, the widest source, from that of the smallest subnormal on.
-    least = -1074
-    counts = np.zeros(1024 - least, np.int64)
-    zeros = infinities = nans = 0
-    smallest, largest = math.inf, -math.inf
-    for part in pieces(array.shape, [1] * array.ndim, _PIECE):
-        x = np.abs(cast(array[part], np.float64).reshape(-1))
-        nans += int(np.count_nonzero(np.isnan(x)))
-        infinities += int(np.count_nonzero(np.isinf(x)))
-        zeros += int(np.count_nonzero(x == 0))
-        x = x[np.isfinite(x) & (x != 0)]
-        if x.size:
-            smallest, largest = min(smallest, float(x.min())), max(largest, float(x.max()))
-            counts += np.bincount(np.frexp(x)[1] - 1 - least, minlength=counts.size)
-    used = np.flatnonzero(counts)
-    if not used.size:
-        return Histogram(0, (), zeros, infinities, nans), math.nan, math.nan
-    kept = counts[used[0] : used[-1] + 1].tolist()
-    return Histogram(int(used[0]) + least, tuple(kept), zeros, infinities, nans), smallest, largest

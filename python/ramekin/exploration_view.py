@@ -6,9 +6,9 @@ import html
 import math
 from collections.abc import Sequence
 
-from ramekin.block_formats import formats_of
 from ramekin.exploration import Analysis, Candidate
-from ramekin.html_page import page
+from ramekin.html_page import page, table
+from ramekin.reach import reach
 
 __all__ = ["cells", "facts", "headings", "html_page"]
 
@@ -68,7 +68,7 @@ def html_page(analyses: Sequence[Analysis], skipped: Sequence[str], source: str)
         body.append(f"<p>{html.escape(facts(analysis))}</p>")
         if analysis.histogram.counts:
             body.append(_picture(analysis))
-        body.append(_table(analysis.candidates))
+        body.append(table(headings(), [cells(candidate) for candidate in analysis.candidates]))
     if skipped:
         body.append(f"<p>Not floats: {html.escape(', '.join(skipped))}</p>")
     return page("Tensors analysed", body)
@@ -89,24 +89,6 @@ def facts(analysis: Analysis) -> str:
         if count:
             text += f"; {name}: {count:,}"
     return text
-
-
-def _table(candidates: Sequence[Candidate]) -> str:
-    head = "".join(f"<th>{heading.replace(chr(10), '<br>')}</th>" for heading in headings())
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells(candidate)) + "</tr>\n"
-        for candidate in candidates
-    )
-    return f"<div><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>"
-
-
-def _reach(candidate: Candidate, largest: float) -> tuple[int, int, int]:
-    """Return the exponents of the smallest subnormal, the smallest normal and the largest number."""
-    element, _ = formats_of(candidate.rule.format)
-    numbers = (element.smallest_subnormal or element.smallest_normal, element.smallest_normal, element.max)
-    low, normal, high = (math.frexp(number)[1] - 1 for number in numbers)
-    shift = math.frexp(largest)[1] - 1 - high if candidate.rule.is_scaled else 0
-    return low + shift, normal + shift, high + shift
 
 
 def _picture(analysis: Analysis) -> str:
@@ -143,12 +125,14 @@ def _picture(analysis: Analysis) -> str:
         )
     for row, candidate in enumerate(analysis.candidates):
         y = _BARS + 40 + row * _LINE
-        subnormal, normal, top = _reach(candidate, analysis.largest)
+        spans = reach(candidate.rule.format)
+        if candidate.rule.is_scaled:
+            spans = spans.scaled_to(analysis.largest)
         parts.append(
             f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end" fill="var(--ink)">'
             f"{html.escape(str(candidate.rule))}</text>"
         )
-        for begin, end, width in ((subnormal, normal, 2), (normal, top + 1, 8)):
+        for begin, end, width in ((spans.subnormal, spans.normal, 2), (spans.normal, spans.largest + 1, 8)):
             if x(end) > x(begin):
                 parts.append(
                     f'<line x1="{x(begin)}" x2="{x(end)}" y1="{y}" y2="{y}" stroke="#3f9b62" '

@@ -16,6 +16,7 @@ from ramekin.exact import brief_text, decimal_text, full_text, value_of
 from ramekin.facts import FormatInfo, finfo
 from ramekin.formats import FloatFormat
 from ramekin.inspection import hex_code
+from ramekin.reach import reach
 
 __all__ = ["LISTED_BITS", "details", "overview"]
 
@@ -132,20 +133,17 @@ class _Ranges:
         self.formats = formats
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        # As frexp gives exponents: of the power of two above.
-        spans = [
-            [math.frexp(number)[1] - 1 for number in (fmt.smallest_subnormal, fmt.smallest_normal, fmt.max)]
-            for fmt in self.formats
-        ]
-        low, high = min(span[0] for span in spans), max(span[2] for span in spans)
+        spans = [reach(fmt) for fmt in self.formats]
+        low, high = min(span.subnormal for span in spans), max(span.largest for span in spans)
         binades = high - low + 1
         name_width = max(len(fmt.name) for fmt in self.formats)
         wide, dim = ("#", ":") if options.ascii_only else ("█", "▒")
         each = min(max(_WIDTH // binades, 1), _WIDEST_BINADE)  # columns of a binade
         step = math.ceil(binades / _WIDTH)  # or binades in a column
-        for fmt, (subnormal, normal, largest) in zip(self.formats, spans, strict=True):
-            start, middle, end = ((at - low) * each // step for at in (subnormal, normal, largest + 1))
-            if subnormal < normal:
+        for fmt, span in zip(self.formats, spans, strict=True):
+            ends = (span.subnormal, span.normal, span.largest + 1)
+            start, middle, end = ((at - low) * each // step for at in ends)
+            if span.subnormal < span.normal:
                 middle = max(middle, start + 1)  # shown even where they share a column with normal numbers
             end = max(end, middle + 1)
             line = Text(f" {fmt.name:<{name_width}}  {' ' * start}")

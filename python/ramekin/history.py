@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ramekin import io
+from ramekin.nn.observation import OperandRecord
 
 __all__ = ["Epoch", "History", "Progress", "Switch", "json_value", "recipe_text"]
 
@@ -28,11 +29,14 @@ class Switch:
         The schedule's pattern for the layers that changed; ``"*"`` is the whole network.
     recipe : str
         Its name.
+    reason : str
+        Why, where that is not simply that its time had come.
     """
 
     step: int
     layers: str
     recipe: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,8 @@ class History:
         What every step used.
     steps_taken : tuple of bool
         False for those that were skipped.
+    observations : tuple of OperandRecord
+        Of the steps that were observed: by step, then layer, then operand.
     """
 
     step_losses: tuple[float, ...]
@@ -133,6 +139,7 @@ class History:
     learning_rates: tuple[float, ...]
     loss_scales: tuple[float, ...]
     steps_taken: tuple[bool, ...]
+    observations: tuple[OperandRecord, ...] = ()
 
     def recipes(self) -> Iterator[str]:
         """Return what every step ran in, in order, as in :class:`Progress`."""
@@ -200,6 +207,31 @@ class History:
             raise ValueError(f"{os.fspath(path)!r} must end in .csv or .json")
         io.write_text(path, self.to_csv() if suffix == ".csv" else self.to_json())
 
+    def report(self, path: str | os.PathLike[str], *, name: str = "") -> None:
+        """Write what there is to see of the run, as :func:`~ramekin.report.write_report` does.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Ends in ``.html``, ``.png``, ``.svg`` or ``.pdf``.
+        name : str, optional
+            What to call the run; its recipes, in their order, if not given.
+
+        Raises
+        ------
+        ValueError
+            If it ends in something else.
+        ImportError
+            If matplotlib, which draws PNG and PDF, is not installed.
+        OSError
+            If the file cannot be written.
+        """
+        # Reports are made of histories, so they are imported only here.
+        from ramekin.report import Run, write_report
+
+        recipes = dict.fromkeys(switch.recipe for switch in self.switches)
+        write_report(path, [Run(name or ", ".join(recipes), self)])
+
 
 _COLUMNS = (
     "step",
@@ -224,7 +256,12 @@ def recipe_text(in_force: Mapping[str, str]) -> str:
 
 
 def json_value(value: object) -> object:
-    """Return a value for JSON: tuples as lists, numbers that JSON cannot hold (NaN, infinity) as None."""
+    """Return a value for JSON: tuples as lists, numbers that JSON cannot hold (NaN, infinity) as None.
+
+    Also inside of dictionaries.
+    """
+    if isinstance(value, dict):
+        return {key: json_value(item) for key, item in value.items()}
     if isinstance(value, tuple):
         return [json_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

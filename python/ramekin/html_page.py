@@ -5,12 +5,23 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-__all__ = ["page"]
+__all__ = ["page", "table"]
 
 
-def page(title: str, body: Sequence[str]) -> str:
-    """Return a page of a title and pieces of HTML."""
-    return _PAGE.replace("{title}", html.escape(title)).replace("{body}", "\n".join(body))
+def page(title: str, body: Sequence[str], style: str = "") -> str:
+    """Return a page of a title and pieces of HTML, with rules that go behind the frame's own style sheet."""
+    head, rest = _PAGE.split("{body}")
+    head = head.replace("{title}", html.escape(title)).replace("{style}", style)
+    return head + "\n".join(body) + rest
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of text. The first column is names; a line break in a heading is one on the page."""
+    head = "".join(f"<th>{html.escape(heading).replace(chr(10), '<br>')}</th>" for heading in headings)
+    lines = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows
+    )
+    return f"<div><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody>\n</table></div>"
 
 
 _PAGE = """<!DOCTYPE html>
@@ -44,7 +55,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.2rem; }
 dt { font-weight: 600; }
 dd { margin: 0; }
 svg { width: 100%; height: auto; max-width: 52rem; font: 12px system-ui, sans-serif; }
-</style>
+{style}</style>
 </head>
 <body>
 {body}

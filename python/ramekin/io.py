@@ -10,16 +10,16 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["check_writable", "replacing", "write_bytes", "write_text"]
+__all__ = ["check_writable", "locked", "replacing", "write_bytes", "write_text"]
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a file to write, which then replaces another, so that a reader sees all of the old or of the new.
 
-    The file given is a temporary one in the same directory. After the body it is synced to the disk, and
-    takes the name of the target in one rename. A symbolic link keeps pointing where it points; a device or a
-    pipe, which cannot be replaced, is given itself.
+    The file given is a temporary one in the same directory. After the body it is synced to the disk, takes
+    the name of the target in one rename, and the directory is synced where the system can. A symbolic link
+    keeps pointing where it points; a device or a pipe, which cannot be replaced, is given itself.
 
     Yields
     ------
@@ -48,6 +48,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    _sync_directory(target.parent)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -92,6 +93,49 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         descriptor, temporary = _create_beside(target)
         os.close(descriptor)
         temporary.unlink()
+
+
+def locked(directory: str | os.PathLike[str], what: str) -> int | None:
+    """Lock a directory for this process, where the system can; the lock ends with the process, if not before.
+
+    Parameters
+    ----------
+    directory : path-like
+        It exists.
+    what : str
+        What writes there, as the message names it.
+
+    Returns
+    -------
+    int or None
+        A descriptor, to be closed by ``os.close``; None where there are no such locks.
+
+    Raises
+    ------
+    BlockingIOError
+        If it is locked already.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows, where open files cannot be replaced anyway
+        return None
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise BlockingIOError(error.errno, f"another {what} is writing there", str(directory)) from None
+    return descriptor
+
+
+def _sync_directory(directory: Path) -> None:
+    """Have a rename outlast a loss of power, where the system can; files are whole in any case."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _is_special(target: Path) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ramekin.amp.schedule import Schedule
 from ramekin.history import History, Switch, json_value
-from ramekin.tasks import Task
 
 __all__ = ["RunRecord", "Summary", "json_records", "summarize"]
 
@@ -43,6 +42,8 @@ class RunRecord:
         Median over the steps, in milliseconds.
     switches : tuple of Switch
         Which recipe ran from which step on.
+    low_precision_share : float or None
+        Part of the products' multiplications whose operands had 8 bits or fewer; None if it is not known.
     """
 
     recipe: str
@@ -62,16 +63,26 @@ class RunRecord:
     gradient_underflow: float
     step_time_ms: float
     switches: tuple[Switch, ...]
+    low_precision_share: float | None = None
 
     @classmethod
-    def of(cls, task: Task, recipe: Schedule, seed: int, history: History) -> RunRecord:
-        """Return the record of a finished run."""
+    def of(
+        cls,
+        history: History,
+        *,
+        task: str,
+        recipe: str,
+        bits: str,
+        seed: int,
+        low_precision_share: float | None = None,
+    ) -> RunRecord:
+        """Return the record of a finished run, by the names that it is to have."""
         accuracies = history.test_accuracies
         return cls(
-            recipe=recipe.name,
-            task=task.name,
+            recipe=recipe,
+            task=task,
             seed=seed,
-            bits=recipe.bits,
+            bits=bits,
             epochs=len(history.train_losses),
             train_loss=history.train_losses[-1],
             test_loss=history.test_losses[-1],
@@ -85,6 +96,7 @@ class RunRecord:
             gradient_underflow=history.gradient_underflow,
             step_time_ms=1e3 * statistics.median(history.step_times),
             switches=history.switches,
+            low_precision_share=low_precision_share,
         )
 
 
@@ -94,7 +106,8 @@ class Summary:
 
     ``gap`` is the distance to float32's means: percentage points of accuracy where the task
     has one, else per cent of the test loss. ``relative_time`` is the step time over that of
-    float32. Both are None if float32 was not run.
+    float32. Both are None if float32 was not run. ``test_loss_spread`` and ``accuracy_spread`` are sample
+    standard deviations over the seeds; None for one seed, or where there is no accuracy.
     """
 
     task: str
@@ -110,6 +123,9 @@ class Summary:
     gradient_underflow: float
     step_time_ms: float
     relative_time: float | None
+    test_loss_spread: float | None
+    accuracy_spread: float | None
+    low_precision_share: float | None
 
 
 def summarize(records: Iterable[RunRecord]) -> list[Summary]:
@@ -123,12 +139,12 @@ def summarize(records: Iterable[RunRecord]) -> list[Summary]:
 def _summary(runs: Sequence[RunRecord], baseline: Sequence[RunRecord] | None) -> Summary:
     first = runs[0]
     test_loss = _mean(run.test_loss for run in runs)
-    accuracy = _mean_accuracy(runs)
+    accuracy = _known_mean([run.accuracy for run in runs])
     step_time = _mean(run.step_time_ms for run in runs)
     gap = relative_time = None
     if baseline is not None:
         relative_time = step_time / _mean(run.step_time_ms for run in baseline)
-        reference = _mean_accuracy(baseline)
+        reference = _known_mean([run.accuracy for run in baseline])
         if accuracy is not None and reference is not None:
             gap = 100.0 * (accuracy - reference)
         else:
@@ -147,6 +163,9 @@ def _summary(runs: Sequence[RunRecord], baseline: Sequence[RunRecord] | None) ->
         gradient_underflow=_mean(run.gradient_underflow for run in runs),
         step_time_ms=step_time,
         relative_time=relative_time,
+        test_loss_spread=_spread([run.test_loss for run in runs]),
+        low_precision_share=_known_mean([run.low_precision_share for run in runs]),
+        accuracy_spread=_spread([run.accuracy for run in runs if run.accuracy is not None]),
     )
 
 
@@ -156,9 +175,20 @@ def _mean(numbers: Iterable[float]) -> float:
     return sum(values) / len(values)
 
 
-def _mean_accuracy(runs: Sequence[RunRecord]) -> float | None:
-    accuracies = [run.accuracy for run in runs if run.accuracy is not None]
-    return _mean(accuracies) if len(accuracies) == len(runs) else None
+def _spread(values: Sequence[float]) -> float | None:
+    """Return the sample standard deviation, NaN if a value is not finite."""
+    if len(values) < 2:
+        return None
+    try:
+        return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
+    except OverflowError:
+        return math.inf
+
+
+def _known_mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean, None if a value is."""
+    known = [value for value in values if value is not None]
+    return _mean(known) if len(known) == len(values) else None
 
 
 def json_records(records: Iterable[RunRecord]) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
-"""The training loop: batches, scaled loss, checked gradients, and a record of what happened."""
+"""The trainer: what a run is made of, checked before it begins."""
 
 from __future__ import annotations
 
 import math
-import time
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,24 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ramekin._types import AnyArray, Float32Array, finite_float32
-from ramekin.amp.loss_scale import (
-    DynamicLossScale,
-    LossScale,
-    NoLossScale,
-    apply_scale,
-    remove_scale,
-)
+from ramekin.amp.loss_scale import DynamicLossScale, LossScale, NoLossScale
 from ramekin.amp.recipe import Recipe
 from ramekin.amp.schedule import Phases, as_schedule
 from ramekin.amp.schedule import Schedule as PrecisionSchedule
 from ramekin.callbacks import Callback
-from ramekin.history import Epoch, History, Progress, Switch
-from ramekin.nn.linear import Linear
+from ramekin.fingerprint import described
+from ramekin.history import History, Progress
 from ramekin.nn.losses import Loss
 from ramekin.nn.module import Module, evaluating
-from ramekin.optim import ConstantSchedule, Optimizer, Schedule, clip_gradients
+from ramekin.optim import ConstantSchedule, Optimizer, Schedule
 from ramekin.optim.clipping import check_max_norm
-from ramekin.switching import RecipeSwitcher
+from ramekin.switching import RecipeSwitcher, Switcher
+from ramekin.training_checkpoint import Checkpoints, Store, as_checkpoints
+from ramekin.training_run import TrainingRun
 
 __all__ = ["History", "Progress", "Trainer"]
 
@@ -48,6 +44,10 @@ class Trainer:
     they are, the loss scale is told, and the schedule moves on, so that all recipes see the same
     learning rate in the same step.
 
+    The most specific choice of a recipe wins: `overrides`, then a pattern of the schedule that names layers,
+    then a layer's own recipe (``Linear(..., recipe=...)``), then the schedule of all layers, which is the
+    recipe alone or has the pattern ``"*"``.
+
     When a schedule changes the recipe, master weights and optimiser go on as they are. Where the recipe in
     force asks for a dynamic loss scale there is one, which a phase without it leaves as it was.
 
@@ -60,6 +60,8 @@ class Trainer:
         Of the model's parameters.
     recipe : str, Recipe, or amp.Schedule or what it is made of
         Formats of the operands, and whether the loss is scaled; by layer and time if need be.
+    overrides : mapping of str to what `recipe` may be for a group of layers, optional
+        By pattern of layer names, as for :class:`~ramekin.amp.autocast`; they come last, so before all else.
     batch_size, epochs : int
         At least 1.
     seed : int
@@ -71,6 +73,9 @@ class Trainer:
     max_norm : float, optional
         Limit of the norm of all gradients together, clipped by :func:`ramekin.optim.clip_gradients` after the
         loss scale is taken out. Without it nothing is clipped.
+    observe_every : int
+        Every how many steps, from the first on, to record what rounding does to the operands of all layers
+        (:attr:`History.observations`); 0 for never. It changes no bit of the run.
 
     Attributes
     ----------
@@ -92,17 +97,20 @@ class Trainer:
         optimizer: Optimizer,
         recipe: Phases | PrecisionSchedule | Mapping[str, Phases] = "float32",
         *,
+        overrides: Mapping[str, Phases] | None = None,
         batch_size: int = 32,
         epochs: int = 10,
         seed: int = 0,
         schedule: Schedule | None = None,
         loss_scale: LossScale | None = None,
         max_norm: float | None = None,
+        observe_every: int = 0,
     ) -> None:
         for name, number, least in (
             ("batch_size", batch_size, 1),
             ("epochs", epochs, 1),
             ("seed", seed, 0),
+            ("observe_every", observe_every, 0),
         ):
             if isinstance(number, bool) or not isinstance(number, int | np.integer):
                 raise TypeError(f"{name} must be an integer, not {type(number).__name__}")
@@ -113,16 +121,18 @@ class Trainer:
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
-        self.precision = as_schedule(recipe)
+        self.precision = as_schedule(recipe).with_overrides({} if overrides is None else overrides)
         self.batch_size = int(batch_size)
         self.epochs = int(epochs)
         self.seed = int(seed)
         self.max_norm = max_norm
+        self.observe_every = int(observe_every)
         self.schedule = ConstantSchedule() if schedule is None else schedule
         self.loss_scale: LossScale = NoLossScale() if loss_scale is None else loss_scale
         self._follows_recipes = loss_scale is None
         self._resting_scale: LossScale = DynamicLossScale()
-        self._choose_loss_scale(phases[0].recipe for _, phases in self.precision.groups)
+        self._given_scale = described(loss_scale)
+        self.choose_loss_scale(phases[0].recipe for _, phases in self.precision.groups)
 
     def fit(
         self,
@@ -131,8 +141,15 @@ class Trainer:
         *,
         progress: Callable[[Progress], None] | None = None,
         callbacks: Iterable[Callback] = (),
+        checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
+        resume: bool = False,
     ) -> History:
         """Train for all epochs, or until a callback ends the run, evaluating after each.
+
+        A run that was stopped at any instant and goes on from its checkpoints ends with the weights and the
+        history (but for times) of one that never stopped, to the bit. The trainer that goes on is made like
+        the first: a checkpoint of another model, optimiser, data, options or version is refused. What
+        callbacks carry from step to step is kept where they have a state of their own.
 
         Parameters
         ----------
@@ -142,6 +159,10 @@ class Trainer:
             Called after every step.
         callbacks : iterable of Callback, optional
             Called in their order, after `progress`.
+        checkpoint : Checkpoints or path-like, optional
+            Where to keep checkpoints; a path stands for ``Checkpoints(path)``, one after each epoch.
+        resume : bool
+            Go on from the newest checkpoint there, or begin if there is none. Without it there must be none.
 
         Returns
         -------
@@ -151,129 +172,65 @@ class Trainer:
         ------
         ValueError
             If data is empty, of a wrong shape or dtype, not finite, or labels are out of range, or a schedule
-            does not fit the run or the model. Nothing has been trained then.
+            does not fit the run or the model, or checkpoints are refused. Nothing has been trained then.
+        OSError
+            If a checkpoint cannot be read or written, or another run writes there.
+
+        Warns
+        -----
+        CheckpointWarning
+            If the newest checkpoint is damaged and the one before it is taken.
         """
         self.model.seed_rounding(self.seed)
         self.optimizer.seed_rounding(self.seed)
         self.model.train()
-        inputs, targets = self._checked(train, "train")
-        test_inputs, test_targets = self._checked(test, "test")
-        rng = np.random.default_rng(self.seed)
-        rows = len(inputs)
-        total_steps, steps_per_epoch = self.run_length(rows)
-        switcher = RecipeSwitcher(self.model, self.precision, total_steps, steps_per_epoch)
-        switches: list[Switch] = []
-        rates: list[float] = []
-        scales: list[float] = []
-        taken_steps: list[bool] = []
-        callbacks = list(callbacks)
-        step_losses: list[float] = []
-        step_times: list[float] = []
-        train_losses: list[float] = []
-        test_losses: list[float] = []
-        accuracies: list[float] = []
-        skipped = 0
-        layers = [module for module in self.model.walk() if isinstance(module, Linear)]
-        for layer in layers:
-            layer.nonzero_gradients = layer.lost_gradients = 0
-        for callback in callbacks:
-            callback.on_begin(self)
-        for epoch in range(self.epochs):
-            order = rng.permutation(rows)
-            weighted = 0.0
-            for start in range(0, rows, self.batch_size):
-                batch = order[start : start + self.batch_size]
-                switched = switcher.begin(len(step_losses))
-                if switched:
-                    switches += switched
-                    self._choose_loss_scale(switcher.recipes)
-                rate = self.optimizer.lr * self.schedule(len(step_losses), total_steps)
-                rates.append(rate)
-                scales.append(self.loss_scale.scale)
-                began = time.perf_counter()
-                loss, taken = self._step(inputs[batch], targets[batch], rate)
-                step_times.append(time.perf_counter() - began)
-                step_losses.append(loss)
-                taken_steps.append(taken)
-                skipped += not taken
-                weighted += loss * len(batch)
-                now = Progress(
-                    step=len(step_losses),
-                    total_steps=total_steps,
-                    epoch=epoch,
-                    epochs=self.epochs,
-                    loss=loss,
-                    recipe=switcher.text,
-                    loss_scale=self.loss_scale.scale,
-                    skipped_steps=skipped,
-                )
-                if progress is not None:
-                    progress(now)
-                for callback in callbacks:
-                    callback.on_step(self, now)
-            train_losses.append(weighted / rows)
-            test_loss, accuracy = self.evaluate(test_inputs, test_targets)
-            test_losses.append(test_loss)
-            accuracies.append(accuracy)
-            over = Epoch(
-                epoch=epoch,
-                epochs=self.epochs,
-                train_loss=train_losses[-1],
-                test_loss=test_loss,
-                test_accuracy=accuracy if self.loss.classifies else None,
-                recipe=switcher.text,
-            )
-            # All are told before any of them ends the run.
-            ends = [callback.on_epoch(self, over) for callback in callbacks]
-            if any(ends):
-                break
-        history = History(
-            step_losses=tuple(step_losses),
-            train_losses=tuple(train_losses),
-            test_losses=tuple(test_losses),
-            test_accuracies=tuple(accuracies) if self.loss.classifies else None,
-            skipped_steps=skipped,
-            step_times=tuple(step_times),
-            loss_scale=self.loss_scale.scale,
-            gradient_underflow=sum(layer.lost_gradients for layer in layers)
-            / max(1, sum(layer.nonzero_gradients for layer in layers)),
-            switches=tuple(switches),
-            steps_per_epoch=steps_per_epoch,
-            learning_rates=tuple(rates),
-            loss_scales=tuple(scales),
-            steps_taken=tuple(taken_steps),
+        run = TrainingRun(
+            self, self._checked(train, "train"), self._checked(test, "test"), progress, list(callbacks)
         )
-        for callback in callbacks:
-            callback.on_end(self, history)
-        return history
+        if checkpoint is None:
+            if resume:
+                raise ValueError("resume needs to be told where checkpoints are: checkpoint=...")
+            return run.run(None, resume=False)
+        with Store(as_checkpoints(checkpoint)) as store:
+            return run.run(store, resume)
 
     def run_length(self, rows: int) -> tuple[int, int]:
         """Return how many steps a run over `rows` training rows has, and how many one epoch has."""
         steps_per_epoch = math.ceil(rows / self.batch_size)
         return self.epochs * steps_per_epoch, steps_per_epoch
 
-    def _choose_loss_scale(self, recipes: Iterable[Recipe]) -> None:
+    def switcher(self, rows: int) -> Switcher:
+        """Return what chooses the recipes of a run over `rows` training rows.
+
+        ValueError if the schedule does not fit the run or the model.
+        """
+        return RecipeSwitcher(self.model, self.precision, *self.run_length(rows))
+
+    def options(self) -> dict[str, Any]:
+        """Return all that was asked for beside model and optimiser, described for JSON."""
+        names = ("loss", "precision", "batch_size", "epochs", "seed", "schedule", "max_norm", "observe_every")
+        return {name: described(getattr(self, name)) for name in names} | {"loss_scale": self._given_scale}
+
+    def choose_loss_scale(self, recipes: Iterable[Recipe]) -> None:
         """Scale the loss if a recipe in force asks for it, from where its scale was left."""
         dynamic = any(recipe.loss_scale == "dynamic" for recipe in recipes)
         if self._follows_recipes and dynamic == isinstance(self.loss_scale, NoLossScale):
             self.loss_scale, self._resting_scale = self._resting_scale, self.loss_scale
 
-    def _step(self, inputs: Float32Array, targets: npt.NDArray[Any], rate: float) -> tuple[float, bool]:
-        """One step at one rate: the batch's loss, and whether the step was taken."""
-        # Overflow is expected in small formats; it is found in the gradients below.
-        with np.errstate(over="ignore", invalid="ignore"):
-            loss, gradient = self.loss(self.model.forward(inputs), targets)
-            self.model.backward_parameters(apply_scale(self.loss_scale, gradient))
-            finite = True
-            for parameter in self.optimizer.parameters:
-                if parameter.grad is not None:
-                    finite &= remove_scale(self.loss_scale, parameter.grad)
-        if finite:
-            if self.max_norm is not None:
-                clip_gradients(self.optimizer.parameters, self.max_norm)
-            self.optimizer.step(rate)
-        self.loss_scale = self.loss_scale.adjust(finite)
-        return float(loss), finite
+    def loss_scale_state(self) -> dict[str, Any]:
+        """Return the kinds and the numbers of the loss scale in force and of the one that rests, for JSON."""
+        scales = {"in_force": self.loss_scale, "resting": self._resting_scale}
+        return {
+            name: {"kind": type(scale).__name__, "numbers": scale.state_dict()}
+            for name, scale in scales.items()
+        }
+
+    def load_loss_scale_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`loss_scale_state` gave; ValueError if it is of other kinds."""
+        if state["in_force"]["kind"] != type(self.loss_scale).__name__:
+            self.loss_scale, self._resting_scale = self._resting_scale, self.loss_scale
+        self.loss_scale = self.loss_scale.load_state(state["in_force"]["numbers"])
+        self._resting_scale = self._resting_scale.load_state(state["resting"]["numbers"])
 
     def evaluate(self, inputs: Float32Array, targets: npt.NDArray[Any]) -> tuple[float, float]:
         """Mean loss over all rows, and accuracy (NaN where the targets are no classes).

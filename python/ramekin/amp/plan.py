@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -63,15 +64,17 @@ class Plan:
         return "\n".join(lines)
 
 
-def plan(model: Model, recipe: str | Recipe, overrides: Overrides | None = None) -> Plan:
+def plan(model: Model, recipe: str | Recipe | None = None, overrides: Overrides | None = None) -> Plan:
     """Say what every product of a model would run in under ``autocast(recipe, overrides, model=model)``.
+
+    Without a recipe: as things stand, by what layers have been told to use.
 
     Parameters
     ----------
     model : Module
-    recipe : str or Recipe
+    recipe : str or Recipe, optional
     overrides : mapping of str to str or Recipe, optional
-        By name pattern, as for :class:`autocast`.
+        By name pattern, as for :class:`autocast`; only with a recipe.
 
     Returns
     -------
@@ -83,8 +86,11 @@ def plan(model: Model, recipe: str | Recipe, overrides: Overrides | None = None)
     TypeError, ValueError
         As :class:`autocast`.
     """
+    if recipe is None and overrides is not None:
+        raise TypeError("plan: overrides go with a recipe, that of all other layers")
+    region = contextlib.nullcontext() if recipe is None else autocast(recipe, overrides or {}, model=model)
     products = []
-    with autocast(recipe, {} if overrides is None else overrides, model=model):
+    with region:
         for name, layer in model.named_layers():
             for product in PRODUCTS:
                 products.append(_planned(name, layer.in_features, layer.out_features, layer.recipe, product))

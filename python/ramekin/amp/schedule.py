@@ -22,7 +22,7 @@ from typing import Literal, TypeAlias
 from ramekin.amp.patterns import matches
 from ramekin.amp.recipe import Recipe, as_recipe
 
-__all__ = ["Phase", "PhaseUnit", "Schedule", "as_schedule"]
+__all__ = ["EVERY_LAYER", "Phase", "PhaseUnit", "Schedule", "as_schedule"]
 
 #: What the length of a phase counts; the rest of the run has no length.
 PhaseUnit: TypeAlias = Literal["%", "steps", "epochs", "rest"]
@@ -32,7 +32,9 @@ Phases: TypeAlias = "str | Recipe | Sequence[tuple[str | Recipe, str]]"
 
 _LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(%|steps?|epochs?)?")
 _ACCEPTED = "'N%', 'N' or 'Nsteps', 'Nepochs', 'rest'"
-_EVERY_LAYER = "*"
+
+#: The pattern of all layers, which also stands for a spec without patterns.
+EVERY_LAYER = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Schedule:
 
     def __init__(self, spec: Phases | Mapping[str, Phases]) -> None:
         groups: list[tuple[str, tuple[Phase, ...]]] = []
-        for pattern, phases in spec.items() if isinstance(spec, Mapping) else [(_EVERY_LAYER, spec)]:
+        for pattern, phases in spec.items() if isinstance(spec, Mapping) else [(EVERY_LAYER, spec)]:
             if not isinstance(pattern, str):
                 raise TypeError(f"a pattern of layer names must be a str, not {type(pattern).__name__}")
             groups.append((pattern, _parse(phases)))
@@ -118,7 +120,7 @@ class Schedule:
     @property
     def is_uniform(self) -> bool:
         """Whether all layers run the same, so that no layer needs a name."""
-        return [pattern for pattern, _ in self.groups] == [_EVERY_LAYER]
+        return [pattern for pattern, _ in self.groups] == [EVERY_LAYER]
 
     @property
     def name(self) -> str:
@@ -186,6 +188,41 @@ class Schedule:
             f"no pattern of the schedule matches layer {layer!r}; there are {patterns}, "
             "and a first pattern '*' would match every other layer"
         )
+
+    def with_overrides(self, overrides: Mapping[str, Phases]) -> Schedule:
+        """Return a schedule in which some layers follow other phases.
+
+        Parameters
+        ----------
+        overrides : mapping of str to str, Recipe or sequence of (recipe, length) pairs
+            Phases by pattern of layer names. They come last, so they count where another pattern matches
+            too; the same pattern is replaced.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As of the class.
+        """
+        if not isinstance(overrides, Mapping):
+            raise TypeError(f"overrides map patterns to recipes; got {type(overrides).__name__}")
+        if not overrides:
+            return self
+        kept: dict[str, Phases] = {
+            pattern: [(phase.recipe, str(phase).rpartition(":")[2]) for phase in phases]
+            for pattern, phases in self.groups
+            if pattern not in overrides
+        }
+        return Schedule(kept | dict(overrides))
+
+    def starts(self, total_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
+        """Return the steps of a run at which phases begin, each once, in order; 0 is the first."""
+        found = {0}
+        for _, phases in self.groups:
+            end = Fraction(0)
+            for phase in phases[:-1]:
+                end += phase.steps(total_steps, steps_per_epoch)
+                found.add(math.ceil(end))
+        return tuple(sorted(step for step in found if step < total_steps))
 
     def check(self, total_steps: int, steps_per_epoch: int, layers: Sequence[str]) -> None:
         """Find out before a run whether the schedule fits it.

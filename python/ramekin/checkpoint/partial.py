@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from ramekin import io
 from ramekin._types import AnyArray
 from ramekin.storage.safetensors_file import judge
 
@@ -68,7 +69,7 @@ class Partial:
 
     def __enter__(self) -> Partial:
         self.directory.mkdir(exist_ok=True)
-        self._lock = _locked(self.directory)
+        self._lock = io.locked(self.directory, "conversion")
         try:
             self._begin()
         except BaseException:
@@ -192,24 +193,3 @@ class Partial:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close()
-
-
-def _locked(directory: Path) -> int | None:
-    """Lock a directory for this process, where the system can.
-
-    Raises
-    ------
-    BlockingIOError
-        If another process has it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows, where open files cannot be replaced anyway
-        return None
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise BlockingIOError(error.errno, "another conversion is writing there", str(directory)) from None
-    return descriptor

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import ramekin
+from ramekin import io
 from ramekin.cli.errors import UsageError
 
-__all__ = ["check_environment", "choices"]
+__all__ = ["check_environment", "check_writable", "choices", "integer", "number"]
 
 _T = TypeVar("_T")
 
@@ -31,6 +35,46 @@ def choices(
         return list(dict.fromkeys(lookup(name) for name in names))
     except ValueError as error:
         raise UsageError(f"argument {argument}: {error}") from None
+
+
+def integer(least: int) -> Callable[[str], int]:
+    """Return a type for argparse: integers of at least `least`."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"expected an integer of at least {least}: {text!r}")
+        return number
+
+    return parse
+
+
+def number(what: str, accepted: Callable[[float], bool]) -> Callable[[str], float]:
+    """Return a type for argparse: finite numbers that are `accepted`, described by `what`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and accepted(value)):
+            raise argparse.ArgumentTypeError(f"expected {what}: {text!r}")
+        return value
+
+    return parse
+
+
+def check_writable(argument: str, path: str, suffixes: Sequence[str]) -> None:
+    """Find out before the work whether a file of a known kind can be written; UsageError if not."""
+    if Path(path).suffix.lower() not in suffixes:
+        raise UsageError(f"argument {argument}: {path!r} must end in {' or '.join(suffixes)}")
+    try:
+        io.check_writable(path)
+    except OSError as error:
+        raise UsageError(f"argument {argument}: cannot write {path!r}: {error.strerror or error}") from None
 
 
 def check_environment() -> None:

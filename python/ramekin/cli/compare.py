@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskID
 
 import ramekin
 from ramekin.amp import Schedule, as_schedule, recipes
-from ramekin.cli.arguments import check_environment, choices
+from ramekin.cli import progress
+from ramekin.cli.arguments import check_environment, choices, integer
 from ramekin.cli.errors import LineParser, UsageError
 from ramekin.cli.outputs import Outputs
 from ramekin.cli.table import print_summaries
 from ramekin.records import RunRecord, summarize
+from ramekin.report import Run, layer_sizes, observed_every
 from ramekin.tasks import as_task, tasks
 from ramekin.trainer import Progress as StepProgress
 
@@ -37,7 +32,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         help="train one network in several precisions and compare",
         description="Train the same network from the same seed by each recipe, and show what "
         "each loses and costs. Lists may be separated by spaces or commas. A schedule, such as "
-        "float8:75%%,bfloat16:25%%, stands for a recipe that changes: lengths are parts of the run (N%%), "
+        "float8:75%,bfloat16:25%, stands for a recipe that changes: lengths are parts of the run (N%), "
         "steps (N), epochs (Nepochs) or the rest (rest).",
         allow_abbrev=False,
     )
@@ -49,16 +44,22 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "--recipes", nargs="+", default=list(recipes()), metavar="RECIPE",
         help=f"of {', '.join(recipes())}, or schedules of these; default: all",
     )  # fmt: skip
-    parser.add_argument("--epochs", type=_integer(1), metavar="N", help="default: what the task says")
+    parser.add_argument("--epochs", type=integer(1), metavar="N", help="default: what the task says")
     parser.add_argument(
-        "--seed", nargs="+", type=_integer(0), default=[0], metavar="N",
+        "--seed", nargs="+", type=integer(0), default=[0], metavar="N",
         help="of weights and batch order; with several, the table shows means; default: 0",
     )  # fmt: skip
+    parser.add_argument(
+        "--seeds", type=integer(1), metavar="N", help="this many seeds, from that of --seed on"
+    )
     parser.add_argument("--json", metavar="FILE", help="write all numbers; - is the output")
     parser.add_argument(
-        "--report", metavar="FILE.html", help="write a report, and its plot beside it as a PNG"
+        "--report", metavar="FILE.html",
+        help="write a report, and its first pictures beside it as a PNG; operands are observed for it"
+    )  # fmt: skip
+    parser.add_argument(
+        "--plot", metavar="FILE.png", help="write the loss curves and what each recipe loses; also .svg, .pdf"
     )
-    parser.add_argument("--plot", metavar="FILE.png", help="write the loss curves")
     parser.set_defaults(run=run)
 
 
@@ -75,6 +76,10 @@ def run(options: argparse.Namespace) -> None:
     chosen_tasks = choices("--task", options.task, as_task)
     chosen_recipes = choices("--recipes", options.recipes, as_schedule, whole=":")
     seeds = list(dict.fromkeys(options.seed))
+    if options.seeds is not None:
+        if len(seeds) > 1:
+            raise UsageError("argument --seeds: counts from one seed on, but --seed names several")
+        seeds = list(range(seeds[0], seeds[0] + options.seeds))
     outputs = Outputs(options.json, options.report, options.plot)
     outputs.check()
     check_environment()
@@ -83,12 +88,12 @@ def run(options: argparse.Namespace) -> None:
         for recipe in chosen_recipes:
             _check_length(recipe, task.trainer(recipe, 0, options.epochs).run_length(rows))
 
-    records: list[RunRecord] = []
-    with _progress() as bars:
+    runs: list[Run] = []
+    with progress.bars() as bars:
         for task in chosen_tasks:
             train, test = task.data()
             for recipe in chosen_recipes:
-                bar = bars.add_task(f"{task.name} {recipe.name}", total=None, loss="")
+                bar = bars.add_task(f"{task.name} {recipe.name}", total=None, state="")
                 for position, seed in enumerate(seeds):
 
                     def advance(now: StepProgress, bar: TaskID = bar, done: int = position) -> None:
@@ -96,33 +101,25 @@ def run(options: argparse.Namespace) -> None:
                             bar,
                             total=now.total_steps * len(seeds),
                             completed=now.total_steps * done + now.step,
-                            loss=_state(now),
+                            state=progress.state(now),
                         )
 
                     trainer = task.trainer(recipe, seed, options.epochs)
+                    # One seed is enough to see a recipe from inside.
+                    if options.report is not None and position == 0:
+                        trainer.observe_every = observed_every(trainer.run_length(len(train[0]))[0])
                     history = trainer.fit(train, test, progress=advance)
-                    records.append(RunRecord.of(task, recipe, seed, history))
+                    layers = layer_sizes(trainer.model)
+                    runs.append(Run(recipe.name, history, task.name, seed, recipe.recipes, layers))
 
+    records = [run.record for run in runs]
     titles = _titles(records, seeds)
     summaries = summarize(records)
     # With the records on stdout, the tables make way: a program reads there.
     console = Console(stderr=outputs.takes_stdout)
     for name, title in titles.items():
         print_summaries(console, title, [row for row in summaries if row.task == name])
-    outputs.write(records, titles, _settings(records, options, seeds))
-
-
-def _integer(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
-        if number < least:
-            raise argparse.ArgumentTypeError(f"expected an integer of at least {least}: {text!r}")
-        return number
-
-    return parse
+    outputs.write(runs, titles, _settings(records, options, seeds))
 
 
 def _check_length(recipe: Schedule, run_length: tuple[int, int]) -> None:
@@ -131,26 +128,6 @@ def _check_length(recipe: Schedule, run_length: tuple[int, int]) -> None:
         recipe.check(*run_length, layers=[])
     except ValueError as error:
         raise UsageError(f"argument --recipes: {error}") from None
-
-
-def _state(now: StepProgress) -> str:
-    """Return what a bar says beside its length."""
-    skipped = f", {now.skipped_steps} skipped" if now.skipped_steps else ""
-    return f"{now.recipe}, loss {now.loss:.4g}{skipped}"
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def _titles(records: Sequence[RunRecord], seeds: Sequence[int]) -> dict[str, str]:

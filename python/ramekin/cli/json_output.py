@@ -14,7 +14,7 @@ __all__ = ["add_option", "check", "takes_stdout", "write"]
 _STDOUT = "-"
 
 
-def add_option(parser: argparse.ArgumentParser, what: str) -> None:
+def add_option(parser: argparse._ActionsContainer, what: str) -> None:
     """Add the option; `what` says what it writes."""
     parser.add_argument("--json", metavar="FILE", help=f"write {what}; - is the output")
 

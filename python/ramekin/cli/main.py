@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import ramekin
-from ramekin.cli import analyze, compare, convert, formats, inspect, verify
+from ramekin.cli import analyze, compare, convert, formats, inspect, train, verify
 from ramekin.cli.errors import CommandError, LineParser
 
 __all__ = ["main"]
@@ -28,6 +28,7 @@ def _parser() -> LineParser:
     convert.add_parser(commands)
     formats.add_parser(commands)
     inspect.add_parser(commands)
+    train.add_parser(commands)
     verify.add_parser(commands)
     return parser
 
@@ -55,8 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # One line, whatever the message holds: a file name may have line breaks of its own.
         sys.stderr.write(f"ramekin: error: {' '.join(str(error).split())}\n")
         return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("ramekin: interrupted\n")
+    except KeyboardInterrupt as interrupt:
+        # A command may say how to go on.
+        how = f"; {interrupt}" if str(interrupt) else ""
+        sys.stderr.write(f"ramekin: interrupted{how}\n")
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (as in `ramekin compare | head`): nobody is left to

@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ramekin import io, report
+from ramekin import io
 from ramekin.cli.errors import OutputError, UsageError
-from ramekin.cli.table import cells, headings
-from ramekin.records import RunRecord, json_records, summarize
+from ramekin.records import json_records
+from ramekin.report import PAGES, PICTURES, Picture, Run, html_report, overview, picture_bytes
 
-__all__ = ["Outputs"]
+__all__ = ["WITHOUT_PLOT", "Outputs"]
 
 _STDOUT = "-"
-_WITHOUT_PLOT = 'matplotlib is not installed, get it with: pip install "ramekin[plot]"'
+#: What to say where something is left out.
+WITHOUT_PLOT = 'matplotlib is not installed, get it with: pip install "ramekin[plot]"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Outputs:
         return self.json == _STDOUT
 
     def files(self) -> dict[str, list[Path]]:
-        """Return the files that each option asks for. A report has its plot beside it."""
+        """Return the files that each option asks for. A report has its first pictures beside it."""
         files: dict[str, list[Path]] = {}
         if self.json is not None and not self.takes_stdout:
             files["json"] = [Path(self.json)]
@@ -46,8 +47,8 @@ class Outputs:
     def check(self) -> None:
         """Find out before training whether everything can be written; UsageError if not."""
         for option, value, suffixes in (
-            ("report", self.report, (".html", ".htm")),
-            ("plot", self.plot, (".png",)),
+            ("report", self.report, PAGES),
+            ("plot", self.plot, PICTURES),
         ):
             if value is not None and Path(value).suffix.lower() not in suffixes:
                 raise UsageError(f"argument --{option}: {value!r} must end in {' or '.join(suffixes)}")
@@ -62,14 +63,12 @@ class Outputs:
         if set(files.get("json", [])) & {*files.get("report", []), *files.get("plot", [])}:
             raise UsageError("argument --json: the same file is asked for by another option")
 
-    def write(
-        self, records: Sequence[RunRecord], titles: Mapping[str, str], settings: Mapping[str, str]
-    ) -> None:
+    def write(self, runs: Sequence[Run], titles: Mapping[str, str], settings: Mapping[str, str]) -> None:
         """Write everything that was asked for.
 
         Parameters
         ----------
-        records : sequence of RunRecord
+        runs : sequence of Run
         titles : mapping of str to str
             A line per task, by its name: the report's tables, in this order.
         settings : mapping of str to str
@@ -80,20 +79,24 @@ class Outputs:
         OutputError
             If a file could not be written. Files are whole or absent.
         """
-        text = json.dumps(json_records(records), indent=2, allow_nan=False) + "\n"
+        records = json_records(run.record for run in runs)
+        text = json.dumps(records, indent=2, allow_nan=False) + "\n"
         if self.takes_stdout:
             sys.stdout.write(text)
         files = self.files()
         contents: dict[Path, bytes] = dict.fromkeys(files.get("json", []), text.encode())
-        if "report" in files or "plot" in files:
-            picture = _picture(records)
-            if "report" in files:
-                page, beside = files["report"]
-                contents[page] = _page(records, picture, titles, settings).encode()
-                if picture is not None:
-                    contents[beside] = picture
-            if picture is not None:
-                contents.update(dict.fromkeys(files.get("plot", []), picture))
+        pictures = [*files.get("report", []), *files.get("plot", [])]
+        if "report" in files:
+            page = pictures.pop(0)
+            contents[page] = html_report(runs, "Precision compared", titles, settings).encode()
+        if pictures:
+            picture = overview(runs, titles)
+            kinds = {path.suffix.lower(): None for path in pictures}
+            drawn = {kind: _drawn(picture, kind) for kind in kinds}
+            for path in pictures:
+                data = drawn[path.suffix.lower()]
+                if data is not None:
+                    contents[path] = data
         for path, data in contents.items():
             try:
                 io.write_bytes(path, data)
@@ -102,25 +105,10 @@ class Outputs:
             sys.stderr.write(f"wrote {path}\n")
 
 
-def _page(
-    records: Sequence[RunRecord],
-    picture: bytes | None,
-    titles: Mapping[str, str],
-    settings: Mapping[str, str],
-) -> str:
-    summaries = summarize(records)
-    tables = []
-    for task, title in titles.items():
-        rows = [row for row in summaries if row.task == task]
-        columns = headings(rows[0].accuracy is not None)
-        tables.append(report.ReportTable(title, columns, [cells(row) for row in rows]))
-    return report.html_report(tables, picture, settings)
-
-
-def _picture(records: Sequence[RunRecord]) -> bytes | None:
-    """Return the plot, or None and one line on stderr if there is no matplotlib."""
+def _drawn(picture: Picture, suffix: str) -> bytes | None:
+    """Return a picture as a file, or None and one line on stderr if there is no matplotlib for it."""
     try:
-        return report.loss_curves(records)
+        return picture_bytes(picture, suffix)
     except ImportError:
-        sys.stderr.write(f"ramekin: left out the plot: {_WITHOUT_PLOT}\n")
+        sys.stderr.write(f"ramekin: left out the {suffix[1:].upper()}: {WITHOUT_PLOT}\n")
         return None

@@ -11,59 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ramekin.records import Summary
+from ramekin.report import cells, headings
 
-__all__ = ["cells", "headings", "print_summaries"]
+__all__ = ["print_summaries"]
 
 # Wider than any table: names of schedules have any length.
 _UNBOUNDED = 10_000
-
-_ABSENT = "-"
-
-
-def headings(classifies: bool) -> list[str]:
-    """Column headings; a line break separates a quantity from its unit."""
-    return [
-        "recipe",
-        "bits\na/w/g",
-        "train\nloss",
-        "test\nloss",
-        *(["accuracy\n%"] if classifies else []),
-        "gap to\nfloat32",
-        "gradients\nlost %",
-        "steps\nskipped",
-        "step\nms",
-        "time /\nfloat32",
-    ]
-
-
-def cells(summary: Summary) -> list[str]:
-    """One row, in the order of :func:`headings`. What was not measured shows as a dash."""
-    accuracy = summary.accuracy
-    unit = "%" if accuracy is None else "pp"
-    return [
-        summary.recipe,
-        summary.bits,
-        _loss(summary.train_loss),
-        _loss(summary.test_loss),
-        *([] if accuracy is None else [f"{100.0 * accuracy:.2f}"]),
-        _ABSENT if summary.gap is None else _gap(summary.gap, unit),
-        f"{100.0 * summary.gradient_underflow:.2f}",
-        f"{summary.skipped_steps:.4g}",
-        f"{summary.step_time_ms:.2f}",
-        _ABSENT if summary.relative_time is None else f"{summary.relative_time:.2f}",
-    ]
-
-
-def _loss(value: float) -> str:
-    return f"{value:#.4g}" if math.isfinite(value) else str(value)
-
-
-def _gap(value: float, unit: str) -> str:
-    if not math.isfinite(value):
-        return str(value)
-    digits = f"{value:+.2f}"
-    # A difference that rounds to nothing has no sign.
-    return f"{'0.00' if float(digits) == 0.0 else digits} {unit}"
 
 
 def print_summaries(console: Console, title: str, summaries: Sequence[Summary]) -> None:
@@ -89,7 +42,10 @@ def print_summaries(console: Console, title: str, summaries: Sequence[Summary]) 
     for summary in summaries:
         broken = not math.isfinite(summary.test_loss)
         style = "red" if broken else "bold" if summary.recipe == "float32" else ""
-        table.add_row(*(Text(cell, style=style) for cell in cells(summary)))
+        texts = cells(summary)
+        if console.options.ascii_only:
+            texts = [text.replace("±", "+-") for text in texts]
+        table.add_row(*(Text(text, style=style) for text in texts))
     # Where lines are shorter, a terminal may wrap the table, but no number is cut off; a file or a pipe has
     # no width at all.
     needed = console.measure(table, options=console.options.update(width=_UNBOUNDED)).maximum

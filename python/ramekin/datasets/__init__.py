@@ -1,6 +1,6 @@
-"""The data that comes with the package: handwritten digits, 8 by 8 pixels.
+"""Data: handwritten digits of 8 by 8 pixels, which come with the package, and one's own from files.
 
-Source, licence and how the file was made: ``README.md`` beside this file.
+Source and licence of the digits, and how their file was made: ``README.md`` beside this file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Split", "load_digits", "split_digits"]
+from ramekin.datasets.dataset import Dataset, read_dataset, standardized
+
+__all__ = ["Dataset", "Split", "load_digits", "read_dataset", "split_digits", "standardized"]
 
 #: Largest pixel value: each pixel counts the set dots of a 4 by 4 block of the scan.
 PIXEL_MAX = 16

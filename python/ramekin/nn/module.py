@@ -12,6 +12,7 @@ from ramekin._types import AnyArray, Float32Array
 from ramekin.amp.autocast import Overrides, active, match_overrides
 from ramekin.amp.recipe import Recipe, as_recipe
 from ramekin.amp.scaling_state import ScalingState
+from ramekin.nn.observation import Observer
 
 __all__ = ["Layer", "Module", "Parameter", "Sequential", "Stateful", "evaluating"]
 
@@ -241,6 +242,8 @@ class Layer(Stateful):
     ----------
     own_recipe : Recipe or None
         The recipe that it was made with.
+    observer : Observer or None
+        Is shown the operands of each pass; it changes none of their bits.
     """
 
     def __init__(self, recipe: str | Recipe | None) -> None:
@@ -248,6 +251,7 @@ class Layer(Stateful):
         self.own_recipe = None if recipe is None else as_recipe(recipe)
         self._default = as_recipe("float32")
         self._override: Recipe | None = None
+        self.observer: Observer | None = None
 
     @property
     @abstractmethod

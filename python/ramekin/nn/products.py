@@ -45,6 +45,7 @@ class Pass:
 
     def __init__(self, layer: Layer, x: Float32Array, weights: Float32Array) -> None:
         self._recipe: Recipe = layer.recipe
+        self._observer = layer.observer
         self._origin = layer.rounding_origin
         self._state: ScalingState = layer.scaling
         self._x, self._weights = x, weights
@@ -86,13 +87,18 @@ class Pass:
 
     def _quantized(self, slot: str, x: Float32Array, axis: int) -> _Quantized:
         """Return an operand quantised for a product that sums over `axis`."""
-        recipe = self._recipe
-        first = recipe.shared(slot)
-        if first is not None:
-            return self._made[first]
-        operand = recipe.operand(slot)
-        if recipe.transformed(slot):
+        if self._recipe.transformed(slot):
             x = hadamard_rows(x)
+        first = self._recipe.shared(slot)
+        if first is None:
+            self._made[slot] = self._make(slot, x, axis)
+        made = self._made[slot if first is None else first]
+        if self._observer is not None:
+            self._observer.see(slot, self._recipe.name, x, made)
+        return made
+
+    def _make(self, slot: str, x: Float32Array, axis: int) -> _Quantized:
+        operand = self._recipe.operand(slot)
         amax = None
         if operand.delayed is not None:
             rule = operand.delayed
@@ -100,8 +106,7 @@ class Pass:
             amax = history.scaling_amax
             self._histories[slot] = history.resized(rule.history).record(_amax(x), rule)
         seed = self._seed(operand.rounding, SLOTS.index(slot))
-        self._made[slot] = operand.quantize(x, axis, seed=seed, amax=amax)
-        return self._made[slot]
+        return operand.quantize(x, axis, seed=seed, amax=amax)
 
     def _seed(self, rounding: str, operand: int) -> int | None:
         if rounding != "stochastic":

@@ -1,0 +1,127 @@
+"""The history of a run while it grows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, replace
+from typing import Any
+
+import numpy as np
+
+from ramekin._types import AnyArray
+from ramekin.history import History, Switch
+from ramekin.nn.linear import Linear
+from ramekin.nn.module import Module
+from ramekin.nn.observation import OperandRecord
+
+__all__ = ["Recorder"]
+
+# One number for each step, and for each epoch.
+_OF_STEPS = ("step_losses", "learning_rates", "loss_scales", "step_times", "steps_taken")
+_OF_EPOCHS = ("train_losses", "test_losses", "test_accuracies")
+
+
+class Recorder:
+    """Collects what a :class:`~ramekin.history.History` tells.
+
+    Parameters
+    ----------
+    model : Module
+        Its linear layers count the gradients that rounding lost; they begin at 0 here.
+    classifies : bool
+        Whether there are accuracies.
+    steps_per_epoch : int
+
+    Attributes
+    ----------
+    skipped_steps : int
+        Steps that were not taken, so far.
+    """
+
+    def __init__(self, model: Module, classifies: bool, steps_per_epoch: int) -> None:
+        self._series: dict[str, list[Any]] = {name: [] for name in (*_OF_STEPS, *_OF_EPOCHS)}
+        self._classifies = classifies
+        self._steps_per_epoch = steps_per_epoch
+        self.skipped_steps = 0
+        self._switches: list[Switch] = []
+        self._observations: list[OperandRecord] = []
+        self._layers = [module for module in model.walk() if isinstance(module, Linear)]
+        for layer in self._layers:
+            layer.nonzero_gradients = layer.lost_gradients = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps so far."""
+        return len(self._series["step_losses"])
+
+    def switched(self, switches: Sequence[Switch]) -> None:
+        """Note changes of recipes."""
+        self._switches += switches
+
+    def observed(self, records: Iterable[OperandRecord]) -> None:
+        """Note what rounding did to operands in a step."""
+        self._observations += records
+
+    def step(self, loss: float, rate: float, scale: float, seconds: float, taken: bool) -> None:
+        """Note a step."""
+        for name, value in zip(_OF_STEPS, (loss, rate, scale, seconds, taken), strict=True):
+            self._series[name].append(value)
+        self.skipped_steps += not taken
+
+    def epoch(self, train_loss: float, test_loss: float, accuracy: float) -> None:
+        """Note an epoch."""
+        for name, value in zip(_OF_EPOCHS, (train_loss, test_loss, accuracy), strict=True):
+            self._series[name].append(value)
+
+    def history(self, loss_scale: float) -> History:
+        """Return the history of all that was noted; `loss_scale` is the one at the end."""
+        told: dict[str, Any] = {name: tuple(values) for name, values in self._series.items()}
+        if not self._classifies:
+            told["test_accuracies"] = None
+        lost = sum(layer.lost_gradients for layer in self._layers)
+        return History(
+            **told,
+            skipped_steps=self.skipped_steps,
+            loss_scale=loss_scale,
+            gradient_underflow=lost / max(1, sum(layer.nonzero_gradients for layer in self._layers)),
+            switches=tuple(self._switches),
+            steps_per_epoch=self._steps_per_epoch,
+            observations=tuple(self._observations),
+        )
+
+    def arrays(self) -> dict[str, AnyArray]:
+        """Return all as arrays, by name: numbers as float64, counts as uint64, the others as text in JSON."""
+        counts = {
+            "nonzero_gradients": [layer.nonzero_gradients for layer in self._layers],
+            "lost_gradients": [layer.lost_gradients for layer in self._layers],
+        }
+        return {
+            **{name: np.array(values, np.float64) for name, values in self._series.items()},
+            "steps_taken": np.array(self._series["steps_taken"], np.bool_),
+            **{name: np.array(numbers, np.uint64) for name, numbers in counts.items()},
+            "switches": _text(self._switches),
+            "observations": _text(self._observations),
+        }
+
+    def load(self, arrays: Mapping[str, AnyArray]) -> None:
+        """Go on from what :meth:`arrays` gave."""
+        for name, values in self._series.items():
+            values[:] = arrays[name].tolist()
+        self.skipped_steps = self._series["steps_taken"].count(False)
+        self._switches = [Switch(*parts) for parts in _parts(arrays["switches"])]
+        seen = [OperandRecord(*parts) for parts in _parts(arrays["observations"])]
+        self._observations = [replace(record, exponents=tuple(record.exponents)) for record in seen]
+        counts = (arrays["nonzero_gradients"].tolist(), arrays["lost_gradients"].tolist())
+        for layer, nonzero, lost in zip(self._layers, *counts, strict=True):
+            layer.nonzero_gradients, layer.lost_gradients = nonzero, lost
+
+
+def _text(records: Sequence[Switch] | Sequence[OperandRecord]) -> AnyArray:
+    """Return the fields of records as text in JSON, with Python's NaN and Infinity."""
+    return np.frombuffer(json.dumps([astuple(record) for record in records]).encode(), np.uint8)
+
+
+def _parts(text: AnyArray) -> list[list[Any]]:
+    parts: list[list[Any]] = json.loads(text.tobytes())
+    return parts

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import ramekin as rk
+from ramekin.callbacks import Callback
 from ramekin.nn import (
     GELU,
     Dropout,
@@ -28,6 +30,7 @@ from ramekin.nn import (
 )
 from ramekin.optim import AdamW
 from ramekin.trainer import Trainer
+from ramekin.training_checkpoint import Checkpoints
 
 
 def normal(seed: int, *shape: int) -> Any:
@@ -346,6 +349,47 @@ def test_a_transformer_learns_whether_the_last_token_stood_before(recipe: str) -
     assert history.test_losses[-1] < 0.5 * math.log(2)
     halves = ["attention.inner.1.qkv", "attention.inner.1.out", "mlp.inner.1", "mlp.inner.3"]
     assert [name for name, _ in model.named_layers()] == [*(f"1.{half}" for half in halves), "4"]
+
+
+class StoppedError(Exception):
+    """Ends a run."""
+
+
+class Stop(Callback):
+    def on_step(self, trainer: Any, progress: Any) -> None:
+        if progress.step == 5:
+            raise StoppedError
+
+
+def test_a_stopped_transformer_goes_on_to_the_bit(tmp_path: Path) -> None:
+    tokens = np.random.default_rng(0).integers(0, 8, (90, 6))
+    data = tokens, tokens[:, 0] % 2
+
+    def fresh() -> Trainer:
+        rng = np.random.default_rng(1)
+        model = Sequential(
+            Embedding(8, 16, rng=rng),
+            TransformerBlock(16, 2, causal=True, dropout=0.3, rng=rng),
+            Last(),
+            Linear(16, 2, rng=rng),
+        )
+        optimizer = AdamW(model.named_parameters(), 1e-2, state_format="bfloat16")
+        return Trainer(model, SoftmaxCrossEntropy(), optimizer, "float8", batch_size=30, epochs=3, seed=2)
+
+    whole, first, second = fresh(), fresh(), fresh()
+    history = whole.fit(data, data)
+    kept = Checkpoints(tmp_path, every=2)
+    with pytest.raises(StoppedError):
+        first.fit(data, data, callbacks=[Stop()], checkpoint=kept)
+    again = second.fit(data, data, checkpoint=kept, resume=True)
+    assert again.step_losses == history.step_losses
+    for mine, right in (
+        (second.model.state_dict(), whole.model.state_dict()),
+        (second.model.scaling_state(), whole.model.scaling_state()),
+        (second.optimizer.state_dict(), whole.optimizer.state_dict()),
+    ):
+        assert mine.keys() == right.keys()
+        assert all(mine[name].tobytes() == right[name].tobytes() for name in mine)
 
 
 # --- refused ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conftest import run_python
+from hostile import SET_MXCSR, needs_mxcsr
 from ramekin import _native
 
 # One short run of each task by each recipe, with everything on the path: clipping, a warm-up and a cosine, a
@@ -66,8 +67,8 @@ def dispatched() -> list[str]:
     return [name for name in umath.__cpu_dispatch__ if umath.__cpu_features__.get(name)]
 
 
-def runs(**environment: str) -> dict[str, str]:
-    done = run_python(RUNS, **environment)
+def runs(before: str = "", **environment: str) -> dict[str, str]:
+    done = run_python(before + RUNS, **environment)
     assert not done.stderr, done.stderr
     return dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
 
@@ -106,3 +107,9 @@ def test_numpy_without_its_cpu_features(right: dict[str, str]) -> None:
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_number_of_blas_threads(right: dict[str, str], threads: str) -> None:
     assert runs(OPENBLAS_NUM_THREADS=threads) == right
+
+
+@needs_mxcsr
+def test_flush_to_zero(right: dict[str, str]) -> None:
+    """As ``torch.set_flush_denormal(True)`` sets it; Python's own arithmetic needs no subnormal numbers."""
+    assert runs(SET_MXCSR.replace(" | 0x4000", "")) == right

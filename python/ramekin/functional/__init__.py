@@ -30,9 +30,9 @@ from ramekin.functional.elementwise import (
     tanh,
 )
 from ramekin.functional.norms import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
-from ramekin.functional.reductions import (  # (names as in NumPy)
-    max,  # noqa: A004
-    sum,  # noqa: A004
+from ramekin.functional.reductions import (
+    max,  # noqa: A004 (as in NumPy)
+    sum,  # noqa: A004 (as in NumPy)
     sum_by_label,
     sum_of_squares,
     total_of_squares,

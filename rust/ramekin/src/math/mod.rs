@@ -17,6 +17,7 @@
 //!   [`adamw_step_short`], which keep their states in bfloat16.
 
 mod activation;
+mod adamw;
 mod blend;
 mod by_label;
 mod elementary;
@@ -24,21 +25,23 @@ mod erf;
 mod lanes;
 mod map;
 mod norm;
-mod optimizer;
 mod reduce;
 mod rows;
+mod sgd;
 mod short_states;
 mod softmax;
 mod squared_error;
+mod steps;
 #[cfg(test)]
 mod tests;
 
+pub use adamw::{AdamW, AdamWState, adamw_step};
 pub use blend::{Dropout, add, add_row, all_finite, dropout, scale};
 pub use by_label::sum_rows_by_label;
 pub use map::{Function, Gradient, apply, apply_gradient};
 pub use norm::{Norm, NormGradients, normalize, normalize_gradient};
-pub use optimizer::{AdamW, AdamWState, Sgd, adamw_step, sgd_step};
 pub use reduce::{max, sum, sum_columns, sum_of_squares, total_of_squares};
+pub use sgd::{Sgd, sgd_step};
 pub use short_states::{ShortState, adamw_step_short, sgd_step_short};
 pub use softmax::{Labels, cross_entropy, log_softmax, softmax, softmax_gradient};
 pub use squared_error::squared_error;

@@ -28,11 +28,10 @@ impl Kernel for Pieces<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> f64 {
-        let x = self.x;
         match self.term {
-            Term::Value => sum_of!(x.len(), k => f64::from(x[k])),
+            Term::Value => sum_of!(x in self.x => f64::from(x)),
             // Exact: the square of a float32 has 48 bits.
-            Term::Square => sum_of!(x.len(), k => f64::from(x[k]) * f64::from(x[k])),
+            Term::Square => sum_of!(x in self.x => f64::from(x) * f64::from(x)),
         }
     }
 }

@@ -4,7 +4,9 @@
 //! the parameters by it, and rounds the new state stochastically: to nearest, an average that moves by less than half a
 //! unit in the last place would stand still. Element `i` of an array reads word `i` of its seed.
 
-use super::optimizer::{AdamW, AdamWNumbers, CHUNK, Sgd, SgdNumbers};
+use super::adamw::{AdamW, AdamWNumbers};
+use super::sgd::{Sgd, SgdNumbers};
+use super::steps::CHUNK;
 use crate::isa::{Kernel, Level};
 use crate::parallel::{self, ThreadsError};
 use crate::random;
@@ -51,9 +53,9 @@ fn rounded(x: f32, word: u32) -> u16 {
     (x.to_bits().wrapping_add(word >> 16) >> 16) as u16
 }
 
-/// Fills the front of a block; the rest stays zero.
+/// A block with `x` at its front and zeros behind.
 #[inline(always)]
-fn block_of<T: Copy + Default>(x: &[T]) -> [T; BLOCK] {
+fn padded<T: Copy + Default>(x: &[T]) -> [T; BLOCK] {
     let mut block = [T::default(); BLOCK];
     block[..x.len()].copy_from_slice(x);
     block
@@ -66,31 +68,44 @@ struct SgdStep<'a> {
     buffer: Part<'a>,
 }
 
+#[inline(always)]
+fn sgd_block(
+    numbers: SgdNumbers,
+    first: bool,
+    p: &mut [f32; BLOCK],
+    g: &[f32; BLOCK],
+    b: &mut [u16; BLOCK],
+    words: &[u32; BLOCK],
+) {
+    for k in 0..BLOCK {
+        let later = numbers.later(p[k], g[k], value(b[k]));
+        let (value, buffer) = if first { numbers.first(p[k], g[k]) } else { later };
+        p[k] = value;
+        b[k] = rounded(buffer, words[k]);
+    }
+}
+
 impl Kernel for SgdStep<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let numbers = SgdNumbers::of(self.how);
-        let Part { codes, seed, block } = self.buffer;
+        let (numbers, first) = (SgdNumbers::of(self.how), self.how.first);
+        let Part { codes, seed, mut block } = self.buffer;
         let mut words = [0; BLOCK];
-        let blocks =
-            self.value.chunks_mut(BLOCK).zip(self.gradient.chunks(BLOCK)).zip(codes.chunks_mut(BLOCK));
-        for (i, ((p, g), b)) in blocks.enumerate() {
-            random::fill(seed, block + (i * BLOCK / 4) as u64, &mut words);
-            let (mut ps, gs, mut bs) = (block_of(p), block_of(g), block_of(b));
-            for k in 0..BLOCK {
-                let (p, b) = if self.how.first {
-                    numbers.first(ps[k], gs[k])
-                } else {
-                    numbers.later(ps[k], gs[k], value(bs[k]))
-                };
-                ps[k] = p;
-                bs[k] = rounded(b, words[k]);
-            }
-            p.copy_from_slice(&ps[..p.len()]);
-            b.copy_from_slice(&bs[..b.len()]);
+        let (ps, p_rest) = self.value.as_chunks_mut();
+        let (gs, g_rest) = self.gradient.as_chunks();
+        let (bs, b_rest) = codes.as_chunks_mut();
+        for ((p, g), b) in ps.iter_mut().zip(gs).zip(bs) {
+            random::fill(seed, block, &mut words);
+            sgd_block(numbers, first, p, g, b, &words);
+            block += BLOCK as u64 / 4;
         }
+        random::fill(seed, block, &mut words);
+        let (mut p, mut b) = (padded(p_rest), padded(b_rest));
+        sgd_block(numbers, first, &mut p, &padded(g_rest), &mut b, &words);
+        p_rest.copy_from_slice(&p[..p_rest.len()]);
+        b_rest.copy_from_slice(&b[..b_rest.len()]);
     }
 }
 
@@ -126,31 +141,47 @@ struct AdamWStep<'a> {
     square: Part<'a>,
 }
 
+#[inline(always)]
+fn adamw_block(
+    numbers: AdamWNumbers,
+    p: &mut [f32; BLOCK],
+    g: &[f32; BLOCK],
+    [m, v]: [&mut [u16; BLOCK]; 2],
+    words: &[[u32; BLOCK]; 2],
+) {
+    for k in 0..BLOCK {
+        let (value, mean, square) = numbers.after(p[k], g[k], value(m[k]), value(v[k]));
+        p[k] = value;
+        m[k] = rounded(mean, words[0][k]);
+        v[k] = rounded(square, words[1][k]);
+    }
+}
+
 impl Kernel for AdamWStep<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let numbers = AdamWNumbers::of(self.how);
-        let (mean, square) = (self.mean, self.square);
-        let (mut mean_words, mut square_words) = ([0; BLOCK], [0; BLOCK]);
-        let blocks = self.value.chunks_mut(BLOCK).zip(self.gradient.chunks(BLOCK));
-        let blocks = blocks.zip(mean.codes.chunks_mut(BLOCK)).zip(square.codes.chunks_mut(BLOCK));
-        for (i, (((p, g), m), v)) in blocks.enumerate() {
-            let at = (i * BLOCK / 4) as u64;
-            random::fill(mean.seed, mean.block + at, &mut mean_words);
-            random::fill(square.seed, square.block + at, &mut square_words);
-            let (mut ps, gs, mut ms, mut vs) = (block_of(p), block_of(g), block_of(m), block_of(v));
-            for k in 0..BLOCK {
-                let (p, m, v) = numbers.after(ps[k], gs[k], value(ms[k]), value(vs[k]));
-                ps[k] = p;
-                ms[k] = rounded(m, mean_words[k]);
-                vs[k] = rounded(v, square_words[k]);
-            }
-            p.copy_from_slice(&ps[..p.len()]);
-            m.copy_from_slice(&ms[..m.len()]);
-            v.copy_from_slice(&vs[..v.len()]);
+        let (seeds, mut block) = ([self.mean.seed, self.square.seed], self.mean.block);
+        let mut words = [[0; BLOCK]; 2];
+        let (ps, p_rest) = self.value.as_chunks_mut();
+        let (gs, g_rest) = self.gradient.as_chunks();
+        let (ms, m_rest) = self.mean.codes.as_chunks_mut();
+        let (vs, v_rest) = self.square.codes.as_chunks_mut();
+        for (((p, g), m), v) in ps.iter_mut().zip(gs).zip(ms).zip(vs) {
+            random::fill(seeds[0], block, &mut words[0]);
+            random::fill(seeds[1], block, &mut words[1]);
+            adamw_block(numbers, p, g, [m, v], &words);
+            block += BLOCK as u64 / 4;
         }
+        random::fill(seeds[0], block, &mut words[0]);
+        random::fill(seeds[1], block, &mut words[1]);
+        let (mut p, mut m, mut v) = (padded(p_rest), padded(m_rest), padded(v_rest));
+        adamw_block(numbers, &mut p, &padded(g_rest), [&mut m, &mut v], &words);
+        p_rest.copy_from_slice(&p[..p_rest.len()]);
+        m_rest.copy_from_slice(&m[..m_rest.len()]);
+        v_rest.copy_from_slice(&v[..v_rest.len()]);
     }
 }
 

@@ -4,7 +4,7 @@
 //! [`super::sum`], all in float64. A row with NaN or an infinity that is its largest element has no softmax: it gives NaN.
 
 use super::elementary::{exp, log};
-use super::lanes::{sum_of, sum_of_slice};
+use super::lanes::sum_of;
 use super::map::rounded;
 use super::reduce::largest;
 use super::rows::{count, rows_of_part, share};
@@ -19,7 +19,7 @@ fn exponentials(x: &[f32], e: &mut [f64]) -> (f64, f64) {
     for (e, &x) in e.iter_mut().zip(x) {
         *e = exp(f64::from(x) - most);
     }
-    (most, sum_of_slice(&e[..x.len()]))
+    (most, sum_of!(e in e[..x.len()] => e))
 }
 
 struct Softmax<'a> {
@@ -101,7 +101,7 @@ impl Kernel for SoftmaxGradient<'_> {
         let width = self.width;
         let rows = self.y.chunks_exact(width).zip(self.dy.chunks_exact(width));
         for ((y, dy), dx) in rows.zip(self.dx.chunks_exact_mut(width)) {
-            let dot = sum_of!(y.len().min(dy.len()), k => f64::from(y[k]) * f64::from(dy[k]));
+            let dot = sum_of!(y in y, dy in dy => f64::from(y) * f64::from(dy));
             for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
                 *dx = rounded(f64::from(y) * (f64::from(dy) - dot));
             }
@@ -192,7 +192,7 @@ impl Kernel for Mean<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> f32 {
         let losses = self.0;
-        rounded(sum_of!(losses.len(), k => f64::from(losses[k])) / losses.len() as f64)
+        rounded(sum_of!(loss in losses => f64::from(loss)) / losses.len() as f64)
     }
 }
 

@@ -300,6 +300,15 @@ def test_of_several_runs_a_picture_compares(tmp_path: Path) -> None:
     assert "Distance to float32" in two
 
 
+def test_pictures_say_the_switches_too(tmp_path: Path) -> None:
+    switches = tuple(Switch(step, "0", "float8" if step % 2 else "mxfp4", "why") for step in range(40))
+    write_report(tmp_path / "r.svg", [run("auto", layers=["0"], switches=switches)])
+    texts = [text.text for text in ElementTree.parse(tmp_path / "r.svg").iter() if text.tag.endswith("text")]
+    assert "1  step 1, layer 0: mxfp4 to float8 (why)" in texts
+    assert [text for text in texts if text is not None and "(why)" in text][-1].startswith("20  ")
+    assert "and 19 more" in texts
+
+
 def test_history_reports_itself(tmp_path: Path) -> None:
     switches = (Switch(0, "*", "float8"), Switch(20, "*", "bfloat16"))
     history("float8", switches=switches).report(tmp_path / "r.html")

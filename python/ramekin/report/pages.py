@@ -44,6 +44,7 @@ _MOST_SWITCHES = 200
 
 _STYLE = """
 body { max-width: 76rem; }
+th, td { padding: .35rem .6rem; }
 figure { margin: 1rem 0 1.6rem; }
 figure div.row { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 1.2rem 2rem;
   overflow-x: auto; }

@@ -9,20 +9,26 @@ from typing import Literal
 
 from ramekin import io
 from ramekin.records import summarize
-from ramekin.report.colors import Theme
+from ramekin.report.colors import DIM, Theme
 from ramekin.report.curves import loss_curves
 from ramekin.report.exponents import exponent_histograms
 from ramekin.report.gaps import gaps_picture
 from ramekin.report.loss_scale import loss_scale_picture
 from ramekin.report.noise import OPERANDS, noise_key, noise_map
 from ramekin.report.pages import html_report
-from ramekin.report.picture import Picture, beside, stack
-from ramekin.report.precision import precision_map
+from ramekin.report.picture import Picture, beside, stack, text_width
+from ramekin.report.precision import precision_map, switch_texts
 from ramekin.report.raster import rendered
 from ramekin.report.runs import Run, by_task
 from ramekin.report.svg import standalone_svg
 
 __all__ = ["PAGES", "PICTURES", "overview", "picture_bytes", "run_picture", "write_report"]
+
+_EXPONENTS = (
+    "How many numbers have which power of two before rounding, and below it the run's own and other formats."
+)
+
+_MOST_SWITCHES = 20
 
 #: Suffixes of reports that are pages, and of those that are pictures.
 PAGES, PICTURES = (".html", ".htm"), (".png", ".svg", ".pdf")
@@ -116,10 +122,37 @@ def overview(runs: Sequence[Run], titles: Mapping[str, str]) -> Picture:
     return stack("Runs compared", "; ".join(row.description for row in rows), rows)
 
 
+def _section(title: str, note: str) -> Picture:
+    """Return a heading."""
+    picture = Picture(title, note, 0.0, 28.0)
+    picture.heading(0, 10, title, note)
+    return picture
+
+
+def _switches(run: Run) -> list[Picture]:
+    """Return a picture of the first switches as text, if there are any."""
+    texts = [f"{number}  {text}" for number, text in enumerate(switch_texts(run), start=1)]
+    if not texts:
+        return []
+    if len(texts) > _MOST_SWITCHES:
+        texts[_MOST_SWITCHES:] = [f"and {len(texts) - _MOST_SWITCHES:,} more"]
+    width = max(text_width(text) for text in texts)
+    picture = Picture("Switches", "; ".join(texts), width, 18.0 * len(texts))
+    for row, text in enumerate(texts):
+        picture.label(0.0, 18.0 * row + 9.0, text, DIM)
+    return [picture]
+
+
 def run_picture(run: Run) -> Picture:
     """Draw one run layer by layer: its precision and, where operands were observed, noise and exponents."""
-    rows = [precision_map(run)]
+    rows = [precision_map(run), *_switches(run)]
     if run.history.observations:
         maps = beside([noise_map(run, group) for group in OPERANDS])
-        rows += [maps, noise_key(maps.width), beside([exponent_histograms(run, slot) for slot in OPERANDS])]
+        histograms = beside([exponent_histograms(run, slot) for slot in OPERANDS])
+        rows += [_section("Rounding noise of each layer", "Beside each row: decibels at the end."), maps]
+        rows += [
+            noise_key(maps.width),
+            _section("Exponents against what formats reach", _EXPONENTS),
+            histograms,
+        ]
     return stack(f"{run.name}, layer by layer", "; ".join(row.description for row in rows), rows)

@@ -10,12 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ramekin.cli.width import widen
 from ramekin.records import Summary
 
 __all__ = ["cells", "headings", "print_summaries"]
-
-# Wider than any table: names of schedules have any length.
-_UNBOUNDED = 10_000
 
 _ABSENT = "-"
 
@@ -90,8 +88,5 @@ def print_summaries(console: Console, title: str, summaries: Sequence[Summary]) 
         broken = not math.isfinite(summary.test_loss)
         style = "red" if broken else "bold" if summary.recipe == "float32" else ""
         table.add_row(*(Text(cell, style=style) for cell in cells(summary)))
-    # Where lines are shorter, a terminal may wrap the table, but no number is cut off; a file or a pipe has
-    # no width at all.
-    needed = console.measure(table, options=console.options.update(width=_UNBOUNDED)).maximum
-    console.width = max(console.width, needed)
+    widen(console, table)
     console.print(table, no_wrap=True, crop=False)

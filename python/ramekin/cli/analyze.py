@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -16,13 +15,14 @@ from rich.text import Text
 from ramekin import io
 from ramekin.checkpoint.rule import is_floating
 from ramekin.cli import json_output
-from ramekin.cli.arguments import check_environment, choices
+from ramekin.cli.arguments import check_distinct, check_environment, choices
 from ramekin.cli.errors import LineParser, OutputError, UsageError
 from ramekin.cli.names import shown
 from ramekin.cli.width import widen
 from ramekin.exploration import Analysis, analyze, candidates, default_candidates
 from ramekin.exploration_view import cells, facts, headings, html_page
 from ramekin.storage import load
+from ramekin.storage.npy import read_npy
 from ramekin.storage.tensors import Tensor
 
 __all__ = ["add_parser"]
@@ -73,6 +73,7 @@ def run(options: argparse.Namespace) -> None:
     rules = default_candidates()
     if options.formats is not None:
         rules = choices("--formats", options.formats, lambda name: candidates([name])[0])
+    check_distinct({"FILE": options.file, "--json": options.json, "--report": options.report})
     json_output.check(options.json)
     if options.report is not None:
         try:
@@ -116,10 +117,7 @@ def run(options: argparse.Namespace) -> None:
 def _tensors(path: str) -> Iterator[tuple[str, Tensor | None]]:
     """Give names and tensors, None for one that is no floats."""
     if path.endswith(".npy"):
-        try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{path} is no valid .npy file: {error}") from None
+        array = read_npy(Path(path))
         yield Path(path).stem, array if is_floating(array.dtype) else None
         return
     tensors = load(path)

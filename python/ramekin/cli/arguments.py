@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import ramekin
 from ramekin.cli.errors import UsageError
 
-__all__ = ["check_environment", "choices"]
+__all__ = ["check_distinct", "check_environment", "choices"]
 
 _T = TypeVar("_T")
 
@@ -40,3 +41,26 @@ def check_environment() -> None:
         ramekin.get_num_threads()
     except (RuntimeError, ValueError) as error:
         raise UsageError(str(error)) from None
+
+
+def check_distinct(paths: Mapping[str, str | None]) -> None:
+    """Have no file named twice, lest one output replace another or what is read.
+
+    Parameters
+    ----------
+    paths : mapping of str to str or None
+        By the argument that names them; "-" is the output.
+
+    Raises
+    ------
+    UsageError
+        If two lead to the same place.
+    """
+    places: dict[str, str] = {}
+    for argument, path in paths.items():
+        if path is None or path == "-":
+            continue
+        place = os.path.realpath(path)
+        if place in places:
+            raise UsageError(f"argument {argument}: {path!r} is the file that {places[place]} names")
+        places[place] = argument

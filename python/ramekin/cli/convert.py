@@ -22,7 +22,7 @@ from rich.text import Text
 from ramekin.block_formats import block_formats
 from ramekin.checkpoint import Conversion, ConvertedTensor, ErrorTooLargeError, convert_checkpoint
 from ramekin.cli import json_output
-from ramekin.cli.arguments import check_environment
+from ramekin.cli.arguments import check_distinct, check_environment
 from ramekin.cli.errors import CommandError, LineParser, UsageError
 from ramekin.cli.names import shown
 from ramekin.cli.width import widen
@@ -94,6 +94,8 @@ def run(options: argparse.Namespace) -> None:
     OutputError
         If the JSON could not be written.
     """
+    for argument, path in (("IN", options.source), ("OUT", options.target), ("--plan", options.plan)):
+        check_distinct({argument: path, "--json": options.json})
     json_output.check(options.json)
     check_environment()
     with _progress() as bars:

@@ -28,14 +28,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from rich.console import Console
-from safetensors import deserialize, serialize_file
 
 import checks
 import ramekin as rk
 import record
 import tables
-from libraries import Array, bits
+from libraries import Array
 from targets import CHECKPOINTS, Result, verdicts
 from timing import Timing
 from workloads import Workload
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         memory: dict[str, dict[str, int]] = {}
         try:
             for name in FORMATS:
-                result, peaks = _measured(source, name, elements, 3 if options.quick else 7)
+                result, peaks = _measured(source, name, elements, 3 if options.quick else 5)
                 results.append(result)
                 memory[name] = {**peaks, "limit": TIMES_LARGEST * largest + BESIDE, "largest_tensor": largest}
         except checks.WrongBitsError as error:
@@ -139,14 +139,12 @@ def _save(path: Path, tensors: Mapping[str, tuple[tuple[int, ...], str]], seed: 
     except ImportError:
         generator = np.random.default_rng([SEED, seed])
         arrays = {
-            name: (0.02 * generator.standard_normal(shape, np.float32)).astype(rk.as_format(dtype).dtype)
+            name: np.asarray(0.02 * generator.standard_normal(shape, np.float32)).astype(
+                rk.as_format(dtype).dtype
+            )
             for name, (shape, dtype) in tensors.items()
         }
-        parts = {
-            name: {"dtype": array.dtype.name, "shape": array.shape, "data": bits(array).tobytes()}
-            for name, array in arrays.items()
-        }
-        serialize_file(parts, path, {"format": "pt"})
+        safetensors.numpy.save_file(arrays, path, {"format": "pt"})
         return "safetensors and ml_dtypes"
     torch.manual_seed(SEED + seed)
     save_file(
@@ -222,7 +220,7 @@ def _read(path: Path) -> Iterator[tuple[str, Array]]:
             "F8_E4M3": "float8_e4m3fn",
             "F8_E8M0": "float8_e8m0fnu",
         }
-        for name, facts in deserialize(path.read_bytes()):
+        for name, facts in safetensors.deserialize(path.read_bytes()):
             data = np.frombuffer(facts["data"], rk.as_format(names[facts["dtype"]]).dtype)
             yield name, data.reshape(facts["shape"])
         return

@@ -18,6 +18,7 @@ import pytest
 
 import ramekin as rk
 from ramekin.cli.main import main
+from ramekin.storage.npy import read_npy
 
 X = np.random.default_rng(5).standard_normal((24, 40)).astype(np.float32)
 
@@ -351,6 +352,58 @@ def test_names_of_any_kind(source):
     assert done.stdout.endswith("not floats: \\x1b\n")
 
 
+def npy(shape="(2,)", descr="'<f4'", data=b"\0" * 8, version=1):
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY" + bytes([version, 0]) + len(text).to_bytes(2 * version, "little") + text + data
+
+
+BAD_NPY = {
+    "empty": (b"", ""),
+    "pickle": (b"\x80\x04]\x94K\x01a.", "the magic string is not correct"),
+    "version": (npy(version=3), "it is of version (3, 0); accepted: (1, 0) and (2, 0)"),
+    "truncated": (npy(data=b"\0" * 7), "float32 of shape (2,) takes 8 bytes, not 7"),
+    "truncated header": (npy()[:30], "EOF: reading array header"),
+    "huge": (npy("(1 << 40,)".replace("1 << 40", str(1 << 40))), "takes 4398046511104 bytes, not 8"),
+    "negative": (npy("(-2, -1)"), "shape (-2, -1) has a negative size"),
+    "long header": (
+        b"\x93NUMPY\2\0\xff\xff\xff\xff{",
+        "its header has 4,294,967,295 bytes; accepted: up to 10,000",
+    ),
+    "objects": (npy(descr="'|O'"), "it holds Python objects, which could run code when read"),
+    "code": (npy("__import__('os').abort()"), "malformed node or string"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_NPY)
+def test_npy_that_is_none(case, source, capsys):
+    content, said = BAD_NPY[case]
+    (source / "x.npy").write_bytes(content)
+    assert main(["analyze", "x.npy"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ramekin: error: x.npy is no valid .npy file: ")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    "x",
+    [np.asfortranarray(X), X.astype(">f8"), np.float16(3.5), np.zeros((0, 3)), X[:, ::2], np.ones((2, 1, 3))],
+    ids=["Fortran", "big-endian", "scalar", "empty", "strided", "3-d"],
+)
+def test_npy_of_numpy_is_read(x, tmp_path):
+    np.save(tmp_path / "x.npy", x)
+    found = read_npy(tmp_path / "x.npy")
+    assert (found.dtype, found.shape, found.flags.writeable) == (x.dtype, x.shape, found.size == 0)
+    assert np.array_equal(found, x)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.safetensors", "model.safetensors.index.json"])
+def test_pipes_are_not_waited_for(name, source, capsys):
+    os.mkfifo(name)
+    assert main(["analyze", name]) == 2
+    assert capsys.readouterr().err == f"ramekin: error: {name} is no regular file\n"
+
+
 def test_integers_alone(source, capsys):
     np.save("n.npy", np.arange(3))
     assert main(["analyze", "n.npy"]) == 0
@@ -363,6 +416,14 @@ REFUSED = {
     "no format": (["in.safetensors", "--formats", ","], "argument --formats: expected at least one name"),
     "report": (["in.safetensors", "--report", "absent/x"], "argument --report: cannot write 'absent/x'"),
     "json": (["in.safetensors", "--json", "absent/x"], "argument --json: cannot write 'absent/x'"),
+    "input": (
+        ["in.safetensors", "--json", "./in.safetensors"],
+        "argument --json: './in.safetensors' is the file that FILE names",
+    ),
+    "twice": (
+        ["in.safetensors", "--json", "a.html", "--report", "a.html"],
+        "argument --report: 'a.html' is the file that --json names",
+    ),
     "kind": (["x.txt"], "x.txt: accepted: *.safetensors"),
     "npy": (["broken.npy"], "broken.npy is no valid .npy file: "),
 }

@@ -118,6 +118,12 @@ REFUSED = {
     "max error": (["--to", "float16", "--max-error", "-1"], "max_error is -1.0; accepted"),
     "plan": (["--plan", "absent"], "cannot convert: 'absent' No such file or directory"),
     "json": (["--to", "float16", "--json", "absent/x"], "argument --json: cannot write 'absent/x'"),
+    "in": (
+        ["--to", "float16", "--json", "in.safetensors"],
+        "argument --json: 'in.safetensors' is the file that IN names",
+    ),
+    "out": (["--to", "float16", "--json", "./out"], "argument --json: './out' is the file that OUT names"),
+    "plan again": (["--plan", "p", "--json", "p"], "argument --json: 'p' is the file that --plan names"),
 }
 
 

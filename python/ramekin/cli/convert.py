@@ -22,15 +22,13 @@ from rich.text import Text
 from ramekin.block_formats import block_formats
 from ramekin.checkpoint import Conversion, ConvertedTensor, ErrorTooLargeError, convert_checkpoint
 from ramekin.cli import json_output
-from ramekin.cli.arguments import check_environment
+from ramekin.cli.arguments import check_distinct, check_environment
 from ramekin.cli.errors import CommandError, LineParser, UsageError
 from ramekin.cli.names import shown
+from ramekin.cli.width import widen
 from ramekin.formats import formats
 
 __all__ = ["add_parser"]
-
-# Wider than any table.
-_UNBOUNDED = 10_000
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -96,6 +94,8 @@ def run(options: argparse.Namespace) -> None:
     OutputError
         If the JSON could not be written.
     """
+    for argument, path in (("IN", options.source), ("OUT", options.target), ("--plan", options.plan)):
+        check_distinct({argument: path, "--json": options.json})
     json_output.check(options.json)
     check_environment()
     with _progress() as bars:
@@ -130,9 +130,7 @@ def run(options: argparse.Namespace) -> None:
     # With the records on stdout, the tables make way: a program reads there.
     console = Console(stderr=json_output.takes_stdout(options.json), highlight=False)
     table = _table(conversion.tensors)
-    # Where lines are shorter, a terminal may wrap it, but no number is cut off.
-    needed = console.measure(table, options=console.options.update(width=_UNBOUNDED)).maximum
-    console.width = max(console.width, needed)
+    widen(console, table)
     console.print(table, no_wrap=True, crop=False)
     console.print(_summary(conversion, options.dry_run), no_wrap=True, crop=False, soft_wrap=True)
     json_output.write(options.json, conversion.to_json())

@@ -134,7 +134,7 @@ def test_every_nth_step_by_layer_and_operand() -> None:
     ]
     expected = [(step, layer, slot) for step in (0, 2, 4) for layer, slot in made]
     assert [(seen.step, seen.layer, seen.slot) for seen in history.observations] == expected
-    assert [seen.recipe for seen in history.observations] == ["float8"] * 24 + ["bfloat16"] * 12
+    assert [seen.recipe for seen in history.observations] == ["float8"] * 22 + ["bfloat16"] * 11
     values = json.loads(history.to_json())["observations"]
     assert [value["step"] for value in values] == [seen.step for seen in history.observations]
     assert values[0] == {

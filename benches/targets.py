@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from timing import Ratio, Timing
 from workloads import REFERENCE, Workload
 
-__all__ = ["CASTS", "PRODUCTS", "SCALED", "Result", "Target", "Verdict", "verdicts"]
+__all__ = ["CASTS", "CHECKPOINTS", "PRODUCTS", "SCALED", "STEPS", "Result", "Target", "Verdict", "verdicts"]
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Target:
     names: tuple[str, ...] = ()
 
     def selects(self, result: Result) -> bool:
-        """Whether the line is about this workload. All are about one thread, but for the one about two."""
+        """Whether the line is about this workload. All but two kinds are about one thread."""
         work = result.workload
         return (
             work.kind in self.kinds
             and work.place == self.place
             and (self.formats is None or work.format in self.formats)
-            and (work.threads == 1 or work.kind == "scaling")
+            and (work.threads == 1 or work.kind in ("scaling", "convert", "step"))
             and (not self.peer or self.peer in result.timings)
             and (not self.names or work.name.endswith(tuple(f" = {name}" for name in self.names)))
         )
@@ -139,6 +139,16 @@ SCALED = (
     Target(("product",), "cache", "bfloat16", ("mxfp8_e4m3", "mxfp4"), speed=0.9),
     Target(("scaling",), "cache", "one thread", speed=1.6),
 )
+
+#: Of training steps, on as many threads each.
+STEPS = (
+    Target(("step",), "step", "torch", ("float32",), time=1.1),
+    Target(("step",), "step", "torch autocast", ("bfloat16",), time=1.0),
+    Target(("step",), "step", "bfloat16", ("float8", "mxfp8"), time=1.15),
+)
+
+#: Of checkpoints, on all cores.
+CHECKPOINTS = (Target(("convert",), "disk", "copy", speed=0.5),)
 
 
 def verdicts(targets: Sequence[Target], results: Sequence[Result]) -> list[Verdict]:

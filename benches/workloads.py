@@ -57,7 +57,7 @@ class Workload:
     format : str
         The small format.
     place : str
-        "cache" or "memory".
+        "cache", "memory", "disk" or, of a training step, "step".
     threads : int
         Of the libraries that have several; memcpy always runs on one.
     elements, traffic : int
@@ -117,17 +117,23 @@ def casts(name: str, place: str, elements: int, threads: int) -> Iterator[Worklo
 
 
 def modes() -> Iterator[Workload]:
-    """Make every format with every deterministic rounding, beside the reference."""
-    targets: list[tuple[str, Callable[[Array, str], Callable[[], Array]]]] = [
-        *((name, _cast_to(name)) for name in formats() if rk.as_format(name).bits <= 8),
-        *((fmt.name, _encode_to(fmt)) for fmt in ours.custom_formats()),
+    """Make every format with every deterministic rounding, beside the reference through the same function."""
+    named = [name for name in formats() if rk.as_format(name).bits <= 8]
+    targets = [
+        (_cast_to(REFERENCE), [(name, _cast_to(name)) for name in named]),
+        # Formats without a dtype go through `encode`, whose calls cost more.
+        (
+            _encode_to(rk.as_format(REFERENCE)),
+            [(fmt.name, _encode_to(fmt)) for fmt in ours.custom_formats()],
+        ),
     ]
-    reference = ours.caster(_numbers(CACHE, REFERENCE), empty(CACHE, dtype_of(REFERENCE)))
-    for name, make in targets:
-        numbers = _numbers(CACHE, name)
-        for rounding in ours.ROUNDINGS:
-            calls = {"ramekin": Call(make(numbers, rounding)), REFERENCE: Call(reference)}
-            yield Workload("modes", f"{name}, {rounding}", name, "cache", 1, CACHE, 5 * CACHE, calls)
+    for make_reference, formats_made in targets:
+        reference = make_reference(_numbers(CACHE, REFERENCE), "ties-to-even")
+        for name, make in formats_made:
+            numbers = _numbers(CACHE, name)
+            for rounding in ours.ROUNDINGS:
+                calls = {"ramekin": Call(make(numbers, rounding)), REFERENCE: Call(reference)}
+                yield Workload("modes", f"{name}, {rounding}", name, "cache", 1, CACHE, 5 * CACHE, calls)
 
 
 def stochastic() -> Iterator[Workload]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import html.parser
 import json
 import math
@@ -17,6 +18,7 @@ import pytest
 
 import ramekin as rk
 from ramekin.cli.main import main
+from ramekin.storage.npy import read_npy
 
 X = np.random.default_rng(5).standard_normal((24, 40)).astype(np.float32)
 
@@ -140,7 +142,7 @@ float32, 2 x 4, 32 bytes; magnitudes from 1e-09 to 500; zeros: 1
                         SQNR  largest   largest   over-  under-
  format         bytes     dB    error  relative  flow %  flow %
  ──────────────────────────────────────────────────────────────
- float8_e4m3fn      8  49.63   0.0125         1    12.5    12.5
+ float8_e4m3fn      8   -inf      inf       inf    12.5    12.5
  mxfp8_e4m3        10  19.66       52         1    12.5    12.5
 <i>
 bfloat16, 2, 4 bytes; magnitudes from 1.5 to 1.5; NaNs: 1
@@ -148,7 +150,7 @@ bfloat16, 2, 4 bytes; magnitudes from 1.5 to 1.5; NaNs: 1
  format         bytes     dB    error  relative  flow %  flow %
  ──────────────────────────────────────────────────────────────
  float8_e4m3fn      2  exact        0         0       0       0
- mxfp8_e4m3         3      -        -         -      50       0
+ mxfp8_e4m3         3   -inf      inf       inf      50       0
 not floats: n
 """
 
@@ -190,16 +192,73 @@ def test_json(source):
     assert set(plain["stats"]) == set(rk.ErrorStats.__dataclass_fields__)
 
 
+NUMBER = (int, float)
+TENSOR_SCHEMA = {
+    "name": str, "dtype": str, "shape": list, "size": int, "nbytes": int, "smallest": (*NUMBER, type(None)),
+    "largest": (*NUMBER, type(None)), "histogram": dict, "candidates": list,
+}  # fmt: skip
+HISTOGRAM_SCHEMA = {"first": int, "counts": list, "zeros": int, "infinities": int, "nans": int}
+CANDIDATE_SCHEMA = {
+    "format": str, "scaling": str, "rounding": str, "scale_rounding": (str, type(None)), "saturate": bool,
+    "seed": (int, type(None)), "nbytes": int, "stats": dict, "lost": int,
+}  # fmt: skip
+# What JSON has no number for is text.
+STATS_SCHEMA = {
+    field: int if field in ("size", "overflow", "underflow", "nonfinite") else (*NUMBER, str)
+    for field in rk.ErrorStats.__dataclass_fields__
+}
+
+
+def conforms(document, schema):
+    assert set(document) == set(schema)
+    for key, kind in schema.items():
+        assert isinstance(document[key], kind), key
+
+
+def test_json_has_a_schema(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tensors = {
+        "nan": np.full((2, 32), np.nan, np.float32),
+        "inf": np.array([np.inf, 1.0]),
+        "empty": np.zeros((0, 4)),
+        "scalar": np.float16(2),
+        "zeros": np.zeros(3, np.float32),
+        "wide": np.array([5e-324, 1.7e308]),
+        "n": [1],
+        "q": rk.quantize(np.ones((2, 32)), "nvfp4"),
+    }
+    rk.save("a.safetensors", tensors)
+    assert main(["analyze", "a.safetensors", "--json", "a.json"]) == 0
+    document = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+    conforms(document, {"file": str, "tensors": list, "skipped": list})
+    assert {tensor["name"] for tensor in document["tensors"]} == set(tensors) - {"n"}
+    for tensor in document["tensors"]:
+        conforms(tensor, TENSOR_SCHEMA)
+        conforms(tensor["histogram"], HISTOGRAM_SCHEMA)
+        assert all(isinstance(n, int) and n >= 0 for n in tensor["histogram"]["counts"])
+        histogram = tensor["histogram"]
+        counted = sum(histogram["counts"]) + histogram["zeros"] + histogram["infinities"] + histogram["nans"]
+        assert counted == tensor["size"] == math.prod(tensor["shape"])
+        for candidate in tensor["candidates"]:
+            conforms(candidate, CANDIDATE_SCHEMA)
+            conforms(candidate["stats"], STATS_SCHEMA)
+            texts = [value for value in candidate["stats"].values() if isinstance(value, str)]
+            assert set(texts) <= {"nan", "inf", "-inf"}
+
+
 class Page(html.parser.HTMLParser):
     """Checks that what is opened is closed, and that nothing is fetched."""
 
     def __init__(self):
         super().__init__()
         self.open, self.texts, self.tags = [], [], Counter()
+        self.links, self.targets = [], []
 
     def handle_starttag(self, tag, attributes):
         self.tags[tag] += 1
-        assert not {"src", "href", "onload"} & {name for name, _ in attributes}
+        assert not {"src", "onload"} & {name for name, _ in attributes}
+        self.targets += [value for name, value in attributes if name == "id"]
+        self.links += [value for name, value in attributes if name == "href"]
         if tag != "meta":
             self.open.append(tag)
 
@@ -207,9 +266,7 @@ class Page(html.parser.HTMLParser):
         self.tags[tag] += 1
 
     def handle_endtag(self, tag):
-        if tag == "br":
-            return
-        while self.open[-1] == "br":
+        while self.open[-1] in ("br", "wbr"):
             self.open.pop()
         assert self.open.pop() == tag
 
@@ -227,6 +284,7 @@ def test_the_page(source):
     assert "<i>" in page.texts
     assert page.tags["svg"] == 2
     assert page.tags["i"] == 0
+    assert page.links == [f"#{target}" for target in page.targets] == ["#t0", "#t1"]
     assert "prefers-color-scheme: dark" in text
     assert not re.search(r"https?://|url\(", text)
     # One bar for each exponent that occurs, one line for the axis and up to two for each candidate.
@@ -235,6 +293,43 @@ def test_the_page(source):
     assert 1 + 12 <= drawing.count("<line") <= 1 + 24
     for number in re.findall(r' (?:x|y|x1|x2|y1|y2|width|height)="(-?[\d.]+)"', drawing):
         assert 0 <= float(number) <= 830
+
+
+def table(text, number):
+    """The rows of a table of a page, as lists of texts, and those of them that are marked."""
+    body = text.split("<table")[number + 1].split("</table>")[0].split("<tbody>")[1]
+    rows = re.findall(r"<tr[^>]*>.*?</tr>", body, re.DOTALL)
+    texts = [[html.unescape(re.sub("<[^>]*>", "", cell)) for cell in row.split("</td>")[:-1]] for row in rows]
+    return texts, [cells for cells, row in zip(texts, rows, strict=True) if "lost" in row]
+
+
+def test_the_page_sums_up(source):
+    formats = ["bfloat16", "float8_e4m3fn", "float8_e4m3fn:column", "mxfp8_e4m3"]
+    assert main(["analyze", "in.safetensors", "--report", "a.html", "--formats", *formats]) == 0
+    text = (source / "a.html").read_text("utf-8")
+    rows, marked = table(text, 0)
+    assert rows == [
+        ["w", "float32", "2 x 4", "32", "116.12", "-inf", "82.48", "19.66"],
+        ["<i>", "bfloat16", "2", "4", "exact", "exact", "-", "-inf"],
+        ["bytes in all", "", "", "36", "20", "10", "28", "13"],
+    ]
+    assert marked == rows[:2]
+    assert [row[0] for row in table(text, 1)[1]] == ["float8_e4m3fn"]
+    assert [row[:3] for row in table(text, 2)[1]] == [["mxfp8_e4m3", "3", "-inf"]]
+
+
+def test_pages_of_one_tensor_and_of_none(source):
+    np.save("x.npy", X)
+    assert main(["analyze", "x.npy", "--report", "a.html", "--formats", "bfloat16"]) == 0
+    assert (source / "a.html").read_text("utf-8").count("<table") == 1
+    np.save("n.npy", np.arange(3))
+    assert main(["analyze", "n.npy", "--report", "a.html"]) == 0
+    text = (source / "a.html").read_text("utf-8")
+    assert "<p>Not floats: n</p>" in text
+    assert "<table" not in text
+    rk.save("none.safetensors", {})
+    assert main(["analyze", "none.safetensors", "--report", "a.html"]) == 0
+    assert "<p>There are no tensors.</p>" in (source / "a.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.npz", "sharded", "q.safetensors"])
@@ -249,6 +344,66 @@ def test_files_of_all_kinds(name, source):
     assert (tensor["name"], tensor["shape"]) == ("x", [24, 40])
 
 
+def test_names_of_any_kind(source):
+    rk.save("a.safetensors", {"\x1b[31mred\n☃": X, "\x1b": np.arange(3)})
+    done = run("a.safetensors", "--formats", "mxfp4", "--report", "a.html", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "wrote a.html\n")
+    assert done.stdout.startswith("\\x1b[31mred\\n\\u2603\n")
+    assert done.stdout.endswith("not floats: \\x1b\n")
+
+
+def npy(shape="(2,)", descr="'<f4'", data=b"\0" * 8, version=1):
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY" + bytes([version, 0]) + len(text).to_bytes(2 * version, "little") + text + data
+
+
+BAD_NPY = {
+    "empty": (b"", ""),
+    "pickle": (b"\x80\x04]\x94K\x01a.", "the magic string is not correct"),
+    "version": (npy(version=3), "it is of version (3, 0); accepted: (1, 0) and (2, 0)"),
+    "truncated": (npy(data=b"\0" * 7), "float32 of shape (2,) takes 8 bytes, not 7"),
+    "truncated header": (npy()[:30], "EOF: reading array header"),
+    "huge": (npy("(1 << 40,)".replace("1 << 40", str(1 << 40))), "takes 4398046511104 bytes, not 8"),
+    "negative": (npy("(-2, -1)"), "shape (-2, -1) has a negative size"),
+    "long header": (
+        b"\x93NUMPY\2\0\xff\xff\xff\xff{",
+        "its header has 4,294,967,295 bytes; accepted: up to 10,000",
+    ),
+    "objects": (npy(descr="'|O'"), "it holds Python objects, which could run code when read"),
+    "code": (npy("__import__('os').abort()"), "malformed node or string"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_NPY)
+def test_npy_that_is_none(case, source, capsys):
+    content, said = BAD_NPY[case]
+    (source / "x.npy").write_bytes(content)
+    assert main(["analyze", "x.npy"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ramekin: error: x.npy is no valid .npy file: ")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    "x",
+    [np.asfortranarray(X), X.astype(">f8"), np.float16(3.5), np.zeros((0, 3)), X[:, ::2], np.ones((2, 1, 3))],
+    ids=["Fortran", "big-endian", "scalar", "empty", "strided", "3-d"],
+)
+def test_npy_of_numpy_is_read(x, tmp_path):
+    np.save(tmp_path / "x.npy", x)
+    found = read_npy(tmp_path / "x.npy")
+    assert (found.dtype, found.shape, found.flags.writeable) == (x.dtype, x.shape, found.size == 0)
+    assert np.array_equal(found, x)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.safetensors", "model.safetensors.index.json"])
+def test_pipes_are_not_waited_for(name, source, capsys):
+    os.mkfifo(name)
+    assert main(["analyze", name]) == 2
+    assert capsys.readouterr().err == f"ramekin: error: {name} is no regular file\n"
+
+
 def test_integers_alone(source, capsys):
     np.save("n.npy", np.arange(3))
     assert main(["analyze", "n.npy"]) == 0
@@ -261,6 +416,14 @@ REFUSED = {
     "no format": (["in.safetensors", "--formats", ","], "argument --formats: expected at least one name"),
     "report": (["in.safetensors", "--report", "absent/x"], "argument --report: cannot write 'absent/x'"),
     "json": (["in.safetensors", "--json", "absent/x"], "argument --json: cannot write 'absent/x'"),
+    "input": (
+        ["in.safetensors", "--json", "./in.safetensors"],
+        "argument --json: './in.safetensors' is the file that FILE names",
+    ),
+    "twice": (
+        ["in.safetensors", "--json", "a.html", "--report", "a.html"],
+        "argument --report: 'a.html' is the file that --json names",
+    ),
     "kind": (["x.txt"], "x.txt: accepted: *.safetensors"),
     "npy": (["broken.npy"], "broken.npy is no valid .npy file: "),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -378,6 +379,21 @@ def test_targets_that_are_refused(source, shards, tmp_path):
     refused(tmp_path / "d.safetensors", IsADirectoryError, "Is a directory")
     (tmp_path / "file").touch()
     refused(tmp_path / "file", NotADirectoryError, "Not a directory")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_lead_to_what_is_replaced(source, shards, tmp_path):
+    (tmp_path / "blob").write_bytes(b"before")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "link.safetensors").symlink_to("blob")
+    (tmp_path / "link").symlink_to("directory")
+    expected = rk.cast(TENSORS["embed"], rk.bfloat16)
+    for given, link in ((source, "link.safetensors"), (shards, "link")):
+        rk.convert_checkpoint(given, tmp_path / link, "bfloat16")
+        assert (tmp_path / link).is_symlink()
+        assert equal(rk.load(tmp_path / link)["embed"], expected)
+    assert (tmp_path / "blob").read_bytes() != b"before"
+    assert leftovers(tmp_path) == []
 
 
 def test_scales_take_no_name(tmp_path):

@@ -45,7 +45,7 @@ GOLDEN = """\
  tensor  shape  from     to                     bytes     dB     error  lost              worst element
  ──────────────────────────────────────────────────────────────────────────────────────────────────────
  step    ()     int64    kept: int64, no float      8      -         -     -                          -
- norm    3      float32  float8_e4m3fn              3  27.36       inf     1         1.0625 -> 1 at [1]
+ norm    3      float32  float8_e4m3fn              3   -inf       inf     1         1.0625 -> 1 at [1]
  proj    2x2    float32  float8_e4m3fn              4  67.27  0.000433     0  0.1 -> 0.101562 at [0, 0]
 36 bytes -> 15 (0.417 of them); wrote out.safetensors
 """
@@ -118,6 +118,12 @@ REFUSED = {
     "max error": (["--to", "float16", "--max-error", "-1"], "max_error is -1.0; accepted"),
     "plan": (["--plan", "absent"], "cannot convert: 'absent' No such file or directory"),
     "json": (["--to", "float16", "--json", "absent/x"], "argument --json: cannot write 'absent/x'"),
+    "in": (
+        ["--to", "float16", "--json", "in.safetensors"],
+        "argument --json: 'in.safetensors' is the file that IN names",
+    ),
+    "out": (["--to", "float16", "--json", "./out"], "argument --json: './out' is the file that OUT names"),
+    "plan again": (["--plan", "p", "--json", "p"], "argument --json: 'p' is the file that --plan names"),
 }
 
 
@@ -142,3 +148,30 @@ def test_sources_that_are_none(name, said, source, capsys):
     assert main(["convert", name, "out", "--to", "float16"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"ramekin: error: {said}")
+
+
+HOSTILE = ["\x1b[31mred", "new\nline", "\u202eright to left", "[bold]b[/]", "\0", "ünï☃", "n" * 3000 + ".end"]
+
+
+def test_names_of_any_kind(source):
+    """Names cannot move the cursor or push numbers off the table; the terminal may lack their letters."""
+    rk.save("hostile.safetensors", {name: np.float32([[1.01, 2.0]]) for name in HOSTILE})
+    done = run("hostile.safetensors", "out.safetensors", "--to", "float8_e4m3fn", COLUMNS="40")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(character.isprintable() or character == "\n" for character in done.stdout)
+    rows = lines(done.stdout)[3:-1]
+    assert len(rows) == len(HOSTILE)
+    assert all(row.endswith("1.01 -> 1 at [0, 0]") for row in rows)
+    for shown in (
+        "\\x1b[31mred ",
+        "new\\nline ",
+        "\\u202eright to left ",
+        "[bold]b[/] ",
+        "\\x00 ",
+        "ünï☃ ",
+        "nnn.end ",
+    ):
+        assert sum(shown in row for row in rows) == 1
+    done = run("hostile.safetensors", "out.safetensors", "--to", "mxfp4", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\xfcn\\xef\\u2603 " in done.stdout

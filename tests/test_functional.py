@@ -248,8 +248,32 @@ def test_norm_gradients_against_differences(centred):
         np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-6)
 
 
-def test_steps_are_those_of_the_optimisers():
-    value, gradients = numbers((40, 30), 1, 2.0), [numbers((40, 30), seed, 2.0) for seed in range(2, 12)]
+def sgd_in_numpy(value, gradients, lr, momentum, decay):
+    """Array operations one after the other, each of which NumPy rounds to float32."""
+    p, buffer = value.copy(), None
+    for g in gradients:
+        if decay:
+            g = g + F32(decay) * p
+        if momentum:
+            buffer = g.copy() if buffer is None else buffer * F32(momentum) + g
+            g = buffer
+        p = p - F32(lr) * g
+    return p
+
+
+def adamw_in_numpy(value, gradients, lr, beta1=0.9, beta2=0.999, eps=1e-8, decay=1e-2):
+    p, m, v = value.copy(), np.zeros_like(value), np.zeros_like(value)
+    for t, g in enumerate(gradients, 1):
+        power1, power2 = math.prod([beta1] * t), math.prod([beta2] * t)
+        m = m + F32(1 - beta1) * (g - m)
+        v = v * F32(beta2) + F32(1 - beta2) * (g * g)
+        d = np.sqrt(v) / F32(math.sqrt(1 - power2)) + F32(eps)
+        p = p * F32(1 - lr / t * decay) - F32(lr / t / (1 - power1)) * (m / d)
+    return p
+
+
+def test_steps_and_optimisers_are_their_formulas():
+    value, gradients = numbers((40, 30), 1, 2.0), [numbers((40, 30), seed, 2.0) for seed in range(2, 6)]
     for momentum, decay in ((0.0, 0.0), (0.9, 0.0), (0.9, 0.01), (0.0, 0.1)):
         parameter = rk.nn.Parameter(value)
         optimizer = rk.optim.SGD([parameter], 0.05, momentum=momentum, weight_decay=decay)
@@ -260,7 +284,8 @@ def test_steps_are_those_of_the_optimisers():
             F.sgd_step(
                 ours, gradient, buffer, lr=0.05, momentum=momentum, weight_decay=decay, first=step == 0
             )
-            assert ours.tobytes() == parameter.value.tobytes()
+        right = sgd_in_numpy(value, gradients, 0.05, momentum, decay)
+        assert ours.tobytes() == parameter.value.tobytes() == right.tobytes()
     parameter = rk.nn.Parameter(value)
     optimizer = rk.optim.AdamW([parameter], 0.02)
     ours, mean, square = value.copy(), np.zeros_like(value), np.zeros_like(value)
@@ -268,7 +293,118 @@ def test_steps_are_those_of_the_optimisers():
         parameter.grad = gradient
         optimizer.step(0.02 / step)
         F.adamw_step(ours, gradient, mean, square, step=step, lr=0.02 / step)
-        assert ours.tobytes() == parameter.value.tobytes()
+    # Up to the fourth step powers by squaring are those of a plain product, but for the last bit of float64.
+    right = adamw_in_numpy(value, gradients, 0.02)
+    assert ours.tobytes() == parameter.value.tobytes() == right.tobytes()
+
+
+def test_sums_and_factors_are_float32s():
+    x, y = numbers((70, 50)), numbers((70, 50), 1)
+    assert F.add(x, y).tobytes() == (x + y).tobytes()
+    assert F.add(x.T, y.T, out=(out := x.copy()).T).base is out
+    assert out.tobytes() == (x + y).tobytes()
+    for view in (x.copy(), np.asfortranarray(x), np.repeat(x, 2, 1)[:, ::2]):
+        F.add_bias(view, y[0])
+        assert view.tobytes() == (x + y[0]).tobytes()
+        assert F.scale(view, 0.3)
+        assert view.tobytes() == ((x + y[0]) * F32(0.3)).tobytes()
+        assert F.all_finite(view)
+        view[60, 40] = 3e38
+        assert not F.scale(view, 2)
+        assert not F.all_finite(view)
+    assert F.all_finite(np.zeros((0, 3), F32))
+    assert not F.all_finite(F32([[1, np.nan]]))
+
+
+def test_totals_are_exact_in_float64_and_in_order():
+    x = numbers(70_000, 3, 60.0)
+    assert F.total_of_squares(x[:60_000]) == pytest.approx(
+        math.fsum(x[:60_000].astype(float) ** 2), rel=1e-12
+    )
+    pieces = [F.total_of_squares(part) for part in (x[: 1 << 16], x[1 << 16 :])]
+    assert F.total_of_squares(x) == pieces[0] + pieces[1]
+    assert F32(F.total_of_squares(x)) == F.sum_of_squares(x)
+    assert F.total_of_squares(F32([2.0**-149])) == 2.0**-298
+    assert F.total_of_squares(F32([3e38, 3e38])) == 2 * float(F32(3e38)) ** 2
+    assert F.total_of_squares(F32([])) == 0
+
+
+def test_sums_by_label():
+    x, labels = numbers((300, 17), 4), np.random.default_rng(0).integers(0, 9, 300).astype(np.uint8)
+    right = np.zeros((12, 17))
+    for row, label in zip(x, labels, strict=True):
+        right[label] += row
+    assert F.sum_by_label(x, labels, 12).tobytes() == right.astype(F32).tobytes()
+    assert F.sum_by_label(x[:0], labels[:0], 2).tolist() == [[0] * 17] * 2
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_squared_error_against_exact_arithmetic(scale):
+    x, targets = numbers((40, 7), 1), numbers((40, 7), 2)
+    loss, gradient = F.squared_error(x, targets, scale=scale)
+    differences = [Fraction(float(a)) - Fraction(float(b)) for a, b in zip(x.flat, targets.flat, strict=True)]
+    assert isinstance(loss, F32)
+    assert ulps(loss, sum(d * d for d in differences) / 280) <= BOUND
+    for got, d in zip(gradient.flat, differences, strict=True):
+        assert ulps(got, d * Fraction(2 * scale) / 280) <= BOUND
+
+
+def philox_words(seed, count):
+    """Philox4x32-10 of Salmon et al. 2011 in plain integers: words 0 to count - 1 under a key."""
+    words = []
+    for block in range(-(-count // 4)):
+        c, k = [block % 2**32, block >> 32, 0, 0], [seed % 2**32, seed >> 32]
+        for _ in range(10):
+            left, right = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+            c = [right >> 32 ^ c[1] ^ k[0], right % 2**32, left >> 32 ^ c[3] ^ k[1], left % 2**32]
+            k = [(k[0] + 0x9E3779B9) % 2**32, (k[1] + 0xBB67AE85) % 2**32]
+        words += c
+    return words[:count]
+
+
+def to_bfloat16(x, word):
+    """Up in magnitude where the discarded half and the upper half of the word carry, in integers."""
+    bits = int(np.asarray(x, F32).view(np.uint32))
+    kept, lost = bits >> 16, bits & 0xFFFF
+    return kept + (lost + (word >> 16) >= 1 << 16)
+
+
+@pytest.mark.parametrize("seed", [0, 2**64 - 5])
+def test_short_states_are_rounded_by_their_words(seed):
+    shape = (9, 23)
+    value, gradient = numbers(shape, 1, 2.0), numbers(shape, 2, 2.0)
+    start = [numbers(shape, 3, 2.0), np.abs(numbers(shape, 4, 2.0))]
+    mean, square = (state.astype(rk.bfloat16.dtype) for state in start)
+    exact = [state.astype(F32) for state in (mean, square)]
+    ours, other = value.copy(), 12345
+    F.adamw_step_bfloat16(ours, gradient, mean, square, seeds=(seed, other), step=3, lr=0.1)
+    right = value.copy()
+    F.adamw_step(right, gradient, *exact, step=3, lr=0.1)
+    assert ours.tobytes() == right.tobytes()
+    for state, unrounded, key in zip((mean, square), exact, (seed, other), strict=True):
+        codes = [to_bfloat16(x, word) for x, word in zip(unrounded.flat, philox_words(key, 207), strict=True)]
+        assert state.view(np.uint16).ravel().tolist() == codes
+    for first in (True, False):
+        buffer = start[0].astype(rk.bfloat16.dtype)
+        exact_buffer, ours, right = buffer.astype(F32), value.copy(), value.copy()
+        how = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "first": first}
+        F.sgd_step_bfloat16(ours, gradient, buffer, seed=seed, **how)
+        F.sgd_step(right, gradient, exact_buffer, **how)
+        assert ours.tobytes() == right.tobytes()
+        codes = [
+            to_bfloat16(x, word) for x, word in zip(exact_buffer.flat, philox_words(seed, 207), strict=True)
+        ]
+        assert buffer.view(np.uint16).ravel().tolist() == codes
+
+
+def test_dropout_keeps_by_its_words():
+    x = numbers((7, 31))
+    words = np.array(philox_words(99, 217)).reshape(7, 31)
+    for p in (0.0, 0.1, 0.5):
+        factor = F32(1 / (1 - p))
+        right = np.where(words >= p * 2**32, x * factor, F32(0))
+        assert F.dropout(x, p, seed=99).tobytes() == right.tobytes()
+    assert F.dropout(np.full(4, np.nan, F32), 1 - 2**-40, seed=1).tolist() == [0] * 4
 
 
 def test_steps_change_arrays_of_any_layout():
@@ -331,6 +467,13 @@ def run():
     F.sgd_step(p, dy, b, lr=0.3, momentum=0.9, weight_decay=0.1)
     F.adamw_step(p, dy, m, v, step=7, lr=0.1)
     made += [p, b, m, v]
+    F.add_bias(p, w)
+    F.scale(p, 0.3)
+    m, v, b = (a.astype(rk.bfloat16.dtype) for a in (m, v, b))
+    F.sgd_step_bfloat16(p, dy, b, seed=1, lr=0.3, momentum=0.9)
+    F.adamw_step_bfloat16(p, dy, m, v, seeds=(2, 3), step=7, lr=0.1)
+    made += [p, b, m, v, F.add(p, dy), F.dropout(p, 0.3, seed=4), *F.squared_error(n, dy)]
+    made += [F.sum_by_label(n, np.arange(512) % 37, 40), np.float64(F.total_of_squares(n))]
     return hashlib.sha256(b"".join(array.tobytes() for array in made)).hexdigest()
 """
 
@@ -350,7 +493,7 @@ def test_bits_do_not_depend_on_the_floating_point_environment():
     assert_environment_does_not_show(exact)
 
 
-DIGEST = "e433c591819876414ee45f106a32e1f703ed07ecf567842392f1604821b99f2a"
+DIGEST = "b71efc287a7e15aa166e8667cb2660c787ef114f1e02bc67e9374f58bb4e4845"
 
 
 def test_bits_are_these():
@@ -363,6 +506,7 @@ def test_bits_are_these():
 
 
 ONES = np.ones((2, 3), F32)
+SHORT = ONES.astype(rk.bfloat16.dtype)
 READ_ONLY = np.ones((2, 3), F32)
 READ_ONLY.flags.writeable = False
 
@@ -370,6 +514,83 @@ READ_ONLY.flags.writeable = False
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (
+            lambda: F.add(ONES, ONES[0]),
+            ValueError,
+            "add: y has shape (3,), but x has shape (2, 3)",
+        ),
+        (
+            lambda: F.add_bias(ONES, ONES[:, 0]),
+            ValueError,
+            "add_bias: bias has shape (2,), but x has shape (2, 3)",
+        ),
+        (lambda: F.scale(READ_ONLY, 2), ValueError, "scale: x is read-only"),
+        (lambda: F.scale([1.0], 2), TypeError, "scale: x must be a native float32 array, not list"),
+        (
+            lambda: F.all_finite(np.ones(3)),
+            TypeError,
+            "all_finite: x must be a float32 array, not of float64",
+        ),
+        (
+            lambda: F.dropout(ONES, 1.0, seed=0),
+            ValueError,
+            "dropout: p must be at least 0 and below 1, got 1.0",
+        ),
+        (
+            lambda: F.dropout(ONES, 0.5, seed=-1),
+            ValueError,
+            "dropout: seed must be from 0 to 2**64 - 1, got -1",
+        ),
+        (
+            lambda: F.sum_by_label(ONES[0], [0], 3),
+            ValueError,
+            "sum_by_label: x must have shape (rows, n), n at least 1, not (3,)",
+        ),
+        (
+            lambda: F.sum_by_label(ONES, [0.0, 1.0], 3),
+            TypeError,
+            "sum_by_label: labels must be integers, not of float64",
+        ),
+        (
+            lambda: F.sum_by_label(ONES, [0], 3),
+            ValueError,
+            "sum_by_label: labels have shape (1,), but x has 2 rows",
+        ),
+        (
+            lambda: F.sum_by_label(ONES, [0, 3], 3),
+            ValueError,
+            "sum_by_label: labels run from 0 to 3, accepted are 0 to 2",
+        ),
+        (
+            lambda: F.squared_error(ONES[:0], ONES[:0]),
+            ValueError,
+            "squared_error: x has no element; there is no mean of nothing",
+        ),
+        (
+            lambda: F.sgd_step_bfloat16(ONES, ONES, ONES, seed=0, lr=1),
+            TypeError,
+            "sgd_step_bfloat16: buffer must be a bfloat16 array, not an array of float32",
+        ),
+        (
+            lambda: F.adamw_step_bfloat16(ONES, ONES, SHORT, SHORT[0], seeds=(0, 0), step=1, lr=1),
+            ValueError,
+            "adamw_step_bfloat16: square has shape (3,), but value has shape (2, 3)",
+        ),
+        (
+            lambda: F.adamw_step_bfloat16(ONES.T, ONES.T, SHORT.T, SHORT.T, seeds=(0, 0), step=1, lr=1),
+            ValueError,
+            "adamw_step_bfloat16: mean must be writeable and C-contiguous",
+        ),
+        (
+            lambda: F.sgd_step_bfloat16(ONES, ONES, SHORT, seed=2**64, lr=1),
+            ValueError,
+            "sgd_step_bfloat16: a seed must be from 0 to 2**64 - 1, got 18446744073709551616",
+        ),
+        (
+            lambda: F.adamw_step_bfloat16(ONES, ONES, SHORT, SHORT, seeds=(0, 0), step=0, lr=1),
+            ValueError,
+            "adamw_step_bfloat16: steps are counted from 1, got 0",
+        ),
         (lambda: F.exp(np.ones(3)), TypeError, "exp: x must be a float32 array, not of float64"),
         (lambda: F.sum([1, 2]), TypeError, "sum: x must be a float32 array, not of int64"),
         (lambda: F.tanh(ONES, out=[1]), TypeError, "tanh: out must be a native float32 array, not list"),

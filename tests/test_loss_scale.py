@@ -72,8 +72,22 @@ def test_scale_and_unscale_are_exact_for_powers_of_two() -> None:
     scaled = apply_scale(scale, gradient)
     assert scaled.dtype == np.float32
     assert np.array_equal(scaled, gradient * 8192)
-    assert np.array_equal(remove_scale(scale, scaled), gradient)
+    assert remove_scale(scale, scaled)
+    assert np.array_equal(scaled, gradient)
     assert apply_scale(NoLossScale(), gradient) is gradient
+    assert remove_scale(NoLossScale(), gradient)
+    # By the reciprocal, rounded once: 1/3 is not a float32.
+    assert remove_scale(StaticLossScale(3.0), scaled)
+    assert np.array_equal(scaled, gradient * np.float32(1 / 3))
+
+
+@pytest.mark.parametrize("scale", [NoLossScale(), StaticLossScale(4.0)])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_gradients_that_are_not_finite_are_found(scale: Any, bad: float) -> None:
+    gradient = np.zeros(100_000, np.float32)
+    assert remove_scale(scale, gradient)
+    gradient[77_777] = bad
+    assert not remove_scale(scale, gradient)
 
 
 def test_overflow_of_the_scaled_gradient_is_infinite_and_silent() -> None:

@@ -21,7 +21,7 @@ from ramekin.nn import (
     Sequential,
     SoftmaxCrossEntropy,
 )
-from ramekin.nn.products import count_underflows
+from ramekin.nn.products import Pass, count_underflows
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -348,7 +348,7 @@ def test_backward_needs_forward(layer: Module) -> None:
 
 def test_bad_shapes() -> None:
     layer = Linear(3, 2)
-    with pytest.raises(ValueError, match=r"input of shape \(4, 5\) does not fit .*\(n, 3\)"):
+    with pytest.raises(ValueError, match=r"input of shape \(4, 5\) does not fit .*\(\.\.\., n, 3\)"):
         layer.forward(np.zeros((4, 5), np.float32))
     with pytest.raises(ValueError, match=r"input of shape \(3,\)"):
         layer.forward(np.zeros(3, np.float32))
@@ -362,6 +362,43 @@ def test_bad_shapes() -> None:
 def test_bad_recipe_of_a_layer() -> None:
     with pytest.raises(ValueError, match="unknown recipe 'float9'"):
         Linear(2, 2, recipe="float9")
+
+
+@pytest.mark.parametrize("name", ["float32", "float8", "mxfp8", "nvfp4"])
+def test_gradients_of_parameters_alone_are_the_same(name: str) -> None:
+    whole, alone = network(), network()
+    for model in (whole, alone):
+        model.use_recipe(name)
+    for seed in range(3):
+        x, dy = normal(seed, 8, 5), normal(seed + 9, 8, 3)
+        assert np.array_equal(whole(x), alone(x))
+        whole.backward(dy)
+        alone.backward_parameters(dy)
+        for mine, other in zip(alone.parameters(), whole.parameters(), strict=True):
+            assert mine.grad is not None
+            assert np.array_equal(mine.grad, other.grad)  # type: ignore[arg-type]
+    first, other = alone.modules[0], whole.modules[0]
+    assert isinstance(first, Linear)
+    assert isinstance(other, Linear)
+    assert first.scaling.step == other.scaling.step == 3
+    assert (first.nonzero_gradients, first.lost_gradients) == (other.nonzero_gradients, other.lost_gradients)
+    with pytest.raises(RuntimeError, match="backward needs a forward pass"):
+        Linear(2, 2).backward_parameters(dy)
+
+
+def test_the_first_layer_is_not_asked_for_its_input_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, products, product = network(), [], Pass._product
+
+    def counting(self: Pass, a: Any, b: Any) -> Any:
+        products.append(a.shape)
+        return product(self, a, b)
+
+    monkeypatch.setattr(Pass, "_product", counting)
+    model(normal(1, 4, 5))
+    model.backward_parameters(normal(2, 4, 3))
+    assert len(products) == 3 + 5
+    model.backward(normal(2, 4, 3))
+    assert len(products) == 3 + 5 + 6
 
 
 def test_own_recipe_of_a_layer() -> None:

@@ -18,7 +18,7 @@ from ramekin import storage
 from ramekin.amp import Operand, StaticLossScale
 from ramekin.callbacks import Callback, EarlyStopping
 from ramekin.fingerprint import described, first_difference
-from ramekin.formats import FloatFormat
+from ramekin.formats import FloatFormat, float32
 from ramekin.nn import Linear, MeanSquaredError, ReLU, Sequential, SoftmaxCrossEntropy
 from ramekin.optim import SGD, AdamW, ConstantSchedule, CosineSchedule
 from ramekin.trainer import Trainer
@@ -379,8 +379,9 @@ def test_descriptions_hold_settings_and_no_state() -> None:
     optimizer.step()
     assert described(optimizer) == before
     assert before == {
-        "type": "ramekin.optim.optimizers.AdamW",
+        "type": "ramekin.optim.adamw.AdamW",
         "lr": 0.1, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01,
+        "state_format": described(float32),
     }  # fmt: skip
     json.dumps(before)
     assert described(SoftmaxCrossEntropy()) != described(MeanSquaredError())

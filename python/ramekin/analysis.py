@@ -16,7 +16,7 @@ from ramekin.quantized import QuantizedArray
 from ramekin.quantized.layout import WHOLE
 from ramekin.quantized.slicing import unit
 
-__all__ = ["ErrorStats", "error_stats", "pieces"]
+__all__ = ["NOTHING", "ErrorStats", "Totals", "added", "error_stats", "pieces", "stats_of", "totals_between"]
 
 _Array: TypeAlias = NDArray[Any]
 
@@ -96,6 +96,11 @@ def error_stats(x: ArrayLike, y: ArrayLike | QuantizedArray) -> ErrorStats:
     ValueError
         If the shapes differ.
     """
+    return stats_of(totals_between(x, y))
+
+
+def totals_between(x: ArrayLike, y: ArrayLike | QuantizedArray) -> Totals:
+    """Return what :func:`error_stats` computes its figures from; errors are the same."""
     left = real_numbers(x, "error_stats").view(np.ndarray)
     right: _Array | QuantizedArray
     if isinstance(y, QuantizedArray):
@@ -106,16 +111,19 @@ def error_stats(x: ArrayLike, y: ArrayLike | QuantizedArray) -> ErrorStats:
         units = [1] * right.ndim
     if left.shape != right.shape:
         raise ValueError(f"error_stats: x has shape {left.shape}, y {right.shape}; accepted: the same shape")
-    totals: Totals = (0.0,) * 6 + (0,) * 4
+    totals = NOTHING
     with np.errstate(all="ignore"):
         for part in pieces(left.shape, units, _PIECE):
-            totals = _sum(totals, _of_piece(left[part], right[part]))
-    return stats_of(totals)
+            totals = added(totals, _of_piece(left[part], right[part]))
+    return totals
 
 
 #: Largest error; largest relative error; sums of err**2, x**2, x y and y**2 over the pairs that count; counts
 #: of overflow, of underflow, of pairs that do not count, and of all pairs.
 Totals: TypeAlias = tuple[float, float, float, float, float, float, int, int, int, int]
+
+#: Of no pairs.
+NOTHING: Totals = (0.0,) * 6 + (0,) * 4
 
 
 def stats_of(totals: Totals) -> ErrorStats:
@@ -133,7 +141,8 @@ def stats_of(totals: Totals) -> ErrorStats:
     )
 
 
-def _sum(a: Totals, b: Totals) -> Totals:
+def added(a: Totals, b: Totals) -> Totals:
+    """Return the totals of the pairs of both."""
     most = (max(p, q) for p, q in zip(a[:2], b[:2], strict=True))
     return (*most, *(p + q for p, q in zip(a[2:], b[2:], strict=True)))  # type: ignore[return-value]
 

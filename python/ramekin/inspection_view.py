@@ -43,7 +43,7 @@ def renderable(inspection: Inspection) -> RenderableType:
 def as_text(inspection: Inspection) -> str:
     """Return the same as plain text."""
     # As wide as it must be: nothing is wrapped or cut off.
-    console = Console(file=io.StringIO(), width=10_000, color_system=None, legacy_windows=False)
+    console = Console(file=io.StringIO(), width=10_000, height=25, color_system=None, legacy_windows=False)
     with console.capture() as captured:
         console.print(renderable(inspection), no_wrap=True, crop=False)
     return "\n".join(line.rstrip() for line in captured.get().splitlines()).rstrip()
@@ -153,7 +153,7 @@ def as_html(inspection: Inspection) -> str:
         )
         cells = [
             html.escape(stored.format.name),
-            f"<code>{spans}</code>",
+            f'<code style="white-space: nowrap">{spans}</code>',
             *(html.escape(cell) for cell in _cells(stored)),
         ]
         # The bits and the value, in full, for whoever rests the pointer there.

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["check_writable", "locked", "replacing", "write_bytes", "write_text"]
+__all__ = ["check_regular", "check_writable", "locked", "replacing", "write_bytes", "write_text"]
 
 
 @contextlib.contextmanager
@@ -136,6 +136,23 @@ def _sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Find out whether there is an end to what is read: a pipe may wait for ever, and a device has none.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or it is a directory.
+    ValueError
+        If it is no regular file.
+    """
+    mode = Path(path).stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{path} is no regular file")
 
 
 def _is_special(target: Path) -> bool:

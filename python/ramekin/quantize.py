@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ramekin import _native
-from ramekin.analysis import stats_of
+from ramekin.analysis import Totals, stats_of
 from ramekin.block_formats import BlockFormat, BlockFormatLike, formats_of, is_power_of_two, target_format
 from ramekin.convert import philox_key, real_numbers
 from ramekin.formats import FloatFormat, FormatLike, format_of
@@ -16,7 +16,7 @@ from ramekin.quantized import QuantizedArray
 from ramekin.quantized.layout import Axes, Block, Layout, make_layout
 from ramekin.quantized.stored import empty_stored, real_number, restored
 
-__all__ = ["quantize"]
+__all__ = ["quantize", "quantized"]
 
 _Array: TypeAlias = NDArray[Any]
 
@@ -118,6 +118,24 @@ def quantize(
 
     Bits do not depend on memory order, threads or instruction sets.
     """
+    q, totals = quantized(x, format, axis, block, scale_rounding, rounding, seed, amax, stats)
+    if totals is not None:
+        q._stats = stats_of(totals)
+    return q
+
+
+def quantized(
+    x: ArrayLike,
+    format: BlockFormatLike | FormatLike,
+    axis: Axes | None = None,
+    block: Block | None = None,
+    scale_rounding: str | None = None,
+    rounding: str = "ties-to-even",
+    seed: SupportsIndex | None = None,
+    amax: float | None = None,
+    measure: bool = False,
+) -> tuple[QuantizedArray, Totals | None]:
+    """Quantise as :func:`quantize` does, and return what the statistics are computed from, if asked for."""
     fmt = target_format(format, "quantize")
     array = real_numbers(x, "quantize").view(np.ndarray)
     layout = make_layout(array.shape, fmt, axis, block, "quantize")
@@ -151,16 +169,10 @@ def quantize(
         has_tensor_scale,
         largest,
         integer,
-        bool(stats),
+        bool(measure),
     )
-    return QuantizedArray._of(
-        restored(codes, order),
-        restored(scales, scales_order),
-        fmt,
-        layout,
-        tensor_scale,
-        None if totals is None else stats_of(totals),
-    )
+    q = QuantizedArray._of(restored(codes, order), restored(scales, scales_order), fmt, layout, tensor_scale)
+    return q, totals
 
 
 def _scale_rounding(name: str | None, scale: FloatFormat | None) -> str | None:

@@ -142,7 +142,7 @@ class Task:
         )
 
     def _optimizer(self, model: Module) -> Optimizer:
-        parameters, rate = model.parameters(), self.learning_rate
+        parameters, rate = model.named_parameters(), self.learning_rate
         if self.optimizer == "sgd":
             return SGD(parameters, rate, momentum=self.momentum, weight_decay=self.weight_decay)
         return AdamW(parameters, rate, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)

@@ -19,7 +19,7 @@ from ramekin.callbacks import Callback
 from ramekin.fingerprint import described
 from ramekin.history import History, Progress
 from ramekin.nn.losses import Loss
-from ramekin.nn.module import Module
+from ramekin.nn.module import Module, evaluating
 from ramekin.optim import ConstantSchedule, Optimizer, Schedule
 from ramekin.optim.clipping import check_max_norm
 from ramekin.switching import RecipeSwitcher, Switcher
@@ -182,6 +182,8 @@ class Trainer:
             If the newest checkpoint is damaged and the one before it is taken.
         """
         self.model.seed_rounding(self.seed)
+        self.optimizer.seed_rounding(self.seed)
+        self.model.train()
         run = TrainingRun(
             self, self._checked(train, "train"), self._checked(test, "test"), progress, list(callbacks)
         )
@@ -233,10 +235,10 @@ class Trainer:
     def evaluate(self, inputs: Float32Array, targets: npt.NDArray[Any]) -> tuple[float, float]:
         """Mean loss over all rows, and accuracy (NaN where the targets are no classes).
 
-        Runs forward passes of up to 1024 rows, with operands rounded by the recipe.
+        Runs forward passes of up to 1024 rows, with operands rounded by the recipe and nothing dropped.
         """
         total, correct = 0.0, 0
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"), evaluating(self.model):
             for start in range(0, len(inputs), _EVALUATION_ROWS):
                 rows = slice(start, start + _EVALUATION_ROWS)
                 outputs = self.model.forward(inputs[rows])
@@ -261,6 +263,6 @@ class Trainer:
             )
         inputs = finite_float32(inputs, f"{name}: inputs")
         # One row through the model says how wide its output is, and whether it takes such rows.
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"), evaluating(self.model):
             width = self.model.forward(inputs[:1]).shape[1]
         return inputs, self.loss.check_targets(targets, len(inputs), width, name)

@@ -146,12 +146,11 @@ class TrainingRun:
         # Overflow is expected in small formats; it is found in the gradients below.
         with self._observed(step), np.errstate(over="ignore", invalid="ignore"):
             loss, gradient = trainer.loss(trainer.model.forward(inputs), targets)
-            trainer.model.backward(apply_scale(scale, gradient))
+            trainer.model.backward_parameters(apply_scale(scale, gradient))
             finite = True
             for parameter in optimizer.parameters:
                 if parameter.grad is not None:
-                    parameter.grad = remove_scale(scale, parameter.grad)
-                    finite = finite and bool(np.isfinite(parameter.grad).all())
+                    finite &= remove_scale(scale, parameter.grad)
         self._switcher.end(step, finite, loss=float(loss), loss_scale=scale.scale, rate=rate)
         if finite:
             if trainer.max_norm is not None:

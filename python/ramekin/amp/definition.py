@@ -78,8 +78,9 @@ class Recipe:
     chunk : int, optional
         As for :func:`~ramekin.matmul`.
     master_weights : FloatFormat, str, dtype or scalar type
-        On whose numbers the weights are held between steps, in float32 arrays. Where they are not
-        float32's, the forward pass after a step rounds them in place.
+        On whose numbers a layer's weights are held between steps, in float32 arrays. Where they are not
+        float32's, the forward pass after a step rounds them in place. This is the one rule for weights,
+        whatever the optimiser; what that keeps of them itself is of its own ``state_format``.
     master_rounding : str
         How: stochastically, so that updates far below a weight's last place are not lost, or another of
         :func:`~ramekin.cast`'s ways.

@@ -1,7 +1,7 @@
 """Loss scaling: a factor on the loss that lifts small gradients into a format's range.
 
 The gradient of the loss is multiplied by ``scale`` before the backward pass and every parameter's
-gradient is divided by it before the step (Micikevicius et al. 2018, "Mixed Precision Training").
+gradient by its reciprocal before the step (Micikevicius et al. 2018, "Mixed Precision Training").
 The three kinds share one protocol. All are immutable: ``adjust`` and ``load_state`` return the next state.
 """
 
@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ramekin import functional
 from ramekin._types import Float32Array
 
 __all__ = ["DynamicLossScale", "LossScale", "NoLossScale", "StaticLossScale"]
@@ -42,17 +43,20 @@ def apply_scale(scale: LossScale, gradient: Float32Array) -> Float32Array:
     """Return the gradient of the scaled loss: float32, same shape; overflow gives infinity."""
     if scale.scale == 1.0:
         return gradient
-    with np.errstate(over="ignore"):
-        scaled: Float32Array = gradient * np.float32(scale.scale)
+    scaled = np.array(gradient, np.float32)
+    functional.scale(scaled, scale.scale)
     return scaled
 
 
-def remove_scale(scale: LossScale, gradient: Float32Array) -> Float32Array:
-    """Return the gradient of the loss itself: float32, same shape. Powers of two leave no error."""
+def remove_scale(scale: LossScale, gradient: Float32Array) -> bool:
+    """Make it the gradient of the loss itself, in place, and tell whether all of it is finite.
+
+    As PyTorch's ``GradScaler`` does, it multiplies by the reciprocal, rounded to float32; powers of two leave
+    no error.
+    """
     if scale.scale == 1.0:
-        return gradient
-    unscaled: Float32Array = gradient / np.float32(scale.scale)
-    return unscaled
+        return functional.all_finite(gradient)
+    return functional.scale(gradient, 1.0 / scale.scale)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ramekin._types import AnyArray, Float32Array
 from ramekin.amp.delayed import DelayedScaling
 from ramekin.block_formats import BlockFormat, as_block_format, block_formats
 from ramekin.convert import cast, round_to
-from ramekin.formats import FloatFormat, FormatLike, as_format
+from ramekin.formats import FloatFormat, FormatLike, as_format, float32
 from ramekin.quantize import quantize
 from ramekin.quantized import QuantizedArray
 from ramekin.quantized.layout import is_int
@@ -136,9 +136,11 @@ class Operand:
         -------
         ndarray or QuantizedArray
             Of `x`'s shape, for :func:`~ramekin.matmul`. Unscaled: an array of the format's dtype, or of
-            float32 on the format's grid where it has none.
+            float32 on the format's grid where it has none; `x` itself for float32.
         """
         fmt, rounding = self.format, self.rounding
+        if fmt == float32:
+            return x
         if self.scaling == "none" and isinstance(fmt, FloatFormat):
             to_format = cast if fmt.has_dtype else round_to
             return to_format(x, fmt, rounding=rounding, seed=seed)

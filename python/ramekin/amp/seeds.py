@@ -1,10 +1,21 @@
-"""Seeds of stochastic rounding: one for each operand of each layer in each step of a run."""
+"""Seeds of what is random in a step: one for each operand of each layer in each step of a run.
+
+Operands 0 to 5 are those of a layer's products (:data:`~ramekin.amp.definition.SLOTS`), and 6 is its master
+weights. The numbers above belong to what is counted by itself: layers of dropout, and optimised parameters.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["rounding_seed"]
+__all__ = ["DROPOUT", "MASTERS", "OPTIMIZER_STATES", "rounding_seed"]
+
+#: Master weights, held in a recipe's format.
+MASTERS = 6
+#: Which elements dropout keeps.
+DROPOUT = 7
+#: The first state that an optimiser keeps of a parameter; others follow.
+OPTIMIZER_STATES = 8
 
 
 def rounding_seed(run: int, layer: int, operand: int, step: int) -> int:

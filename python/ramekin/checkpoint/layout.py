@@ -51,12 +51,11 @@ class Outcome:
     _parts: dict[str, list[str]]
     _results: dict[str, Tensor]
 
-    def data(self, name: str, result: Tensor) -> list[tuple[Place, AnyArray]]:
-        """Return the bytes of a tensor's parts and their places."""
+    def data(self, name: str, result: Tensor) -> list[AnyArray]:
+        """Return the bytes of a tensor's parts, or of what of each belongs to one piece of the tensor."""
         self._results[name] = result
         try:
-            raws = [self._raws[part] for part in self._parts[name]]
-            return [(place, raw.data()) for place, raw in zip(self.places[name], raws, strict=True)]
+            return [self._raws[part].data() for part in self._parts[name]]
         finally:
             del self._results[name]
 

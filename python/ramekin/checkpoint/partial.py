@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -21,10 +22,13 @@ from ramekin import io
 from ramekin._types import AnyArray
 from ramekin.storage.safetensors_file import judge
 
-__all__ = ["Partial", "Place"]
+__all__ = ["Part", "Partial", "Place"]
 
 _JOURNAL = "journal.jsonl"
 _CHUNK = 1 << 22
+
+# When so many bytes have been written they are synced, so that they need not all be waited for in the end.
+_SYNCED = 1 << 25
 
 
 class Place:
@@ -34,6 +38,94 @@ class Place:
 
     def __init__(self, file: str, offset: int, nbytes: int) -> None:
         self.file, self.offset, self.nbytes = file, offset, nbytes
+
+
+class _File:
+    """An unfinished file, whose bytes are synced to the disk beside the writing, by a thread of the pool."""
+
+    def __init__(self, path: Path, pool: ThreadPoolExecutor) -> None:
+        path.touch()
+        self._file = path.open("r+b")
+        self._pool = pool
+        self._unsynced = 0
+        self._syncing: Future[None] | None = None
+
+    def set_size(self, header: bytes, size: int) -> bool:
+        """Make a file of other size one of this size, which begins so; False if it has the size."""
+        if os.fstat(self._file.fileno()).st_size == size:
+            return False
+        self._file.write(header)
+        self._file.truncate(size)
+        return True
+
+    def write(self, offset: int, data: AnyArray, checksum: int) -> int:
+        """Write bytes at an offset; returns the checksum of those before and them."""
+        self._file.seek(offset)
+        for start in range(0, data.nbytes, _CHUNK):
+            piece = data[start : start + _CHUNK].data
+            checksum = zlib.crc32(piece, checksum)
+            self._file.write(piece)
+        self._unsynced += data.nbytes
+        if self._unsynced >= _SYNCED and (self._syncing is None or self._syncing.done()):
+            self._wait()
+            self._unsynced = 0
+            self._syncing = self._pool.submit(os.fsync, self._file.fileno())
+        return checksum
+
+    def checksum(self, place: Place) -> int:
+        """Return the checksum of what lies there."""
+        self._file.seek(place.offset)
+        checksum = 0
+        for start in range(0, place.nbytes, _CHUNK):
+            checksum = zlib.crc32(self._file.read(min(_CHUNK, place.nbytes - start)), checksum)
+        return checksum
+
+    def flush(self) -> None:
+        """Hand all to the system."""
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Have all on the disk."""
+        self._wait()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close it, when nothing syncs it any more."""
+        if self._syncing is not None:
+            wait([self._syncing])
+        self._file.close()
+
+    def _wait(self) -> None:
+        """Wait until what has been begun is synced; OSError if that failed, which the system tells once."""
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            syncing.result()
+
+
+class Part:
+    """A part of a tensor as it is written, one piece after the other.
+
+    Attributes
+    ----------
+    checksum : int
+        Of what has been written.
+    """
+
+    def __init__(self, file: _File, place: Place) -> None:
+        self._file, self._place = file, place
+        self._written = self.checksum = 0
+
+    def write(self, data: AnyArray) -> None:
+        """Write bytes behind those that are there."""
+        self.checksum = self._file.write(self._place.offset + self._written, data, self.checksum)
+        self._written += data.nbytes
+
+    def end(self) -> None:
+        """Hand all to the system."""
+        if self._written != self._place.nbytes:
+            raise AssertionError(f"{self._written} bytes, where {self._place.nbytes} have room")
+        self._file.flush()
 
 
 class Partial:
@@ -60,9 +152,12 @@ class Partial:
         self, target: Path, headers: Mapping[str, bytes], sizes: Mapping[str, int], fingerprint: str
     ) -> None:
         self.target = Path(os.path.realpath(target))
+        # A link may lead to a file of another name.
+        self._is_file = target.suffix == ".safetensors"
         self.directory = self.target.parent / f".{self.target.name}.ramekin-partial"
         self._headers, self._sizes, self._fingerprint = headers, sizes, fingerprint
-        self._files: dict[str, IO[bytes]] = {}
+        self._files: dict[str, _File] = {}
+        self._pool = ThreadPoolExecutor(1)
         self._journal: IO[bytes] | None = None
         self._lock: int | None = None
         self.records: dict[str, Any] = {}
@@ -84,13 +179,9 @@ class Partial:
             for path in self.directory.iterdir():
                 path.unlink()
         for name, header in self._headers.items():
-            path = self.directory / name
-            path.touch()
-            self._files[name] = file = path.open("r+b")
-            if path.stat().st_size != self._sizes[name]:
+            self._files[name] = file = _File(self.directory / name, self._pool)
+            if file.set_size(header, self._sizes[name]):
                 lines = []
-                file.write(header)
-                file.truncate(self._sizes[name])
         self.records = {line["name"]: line for line in lines}
         # Without the torn line that a kill may have left.
         journal = self.directory / _JOURNAL
@@ -121,29 +212,19 @@ class Partial:
         line = self.records.get(name)
         if line is None:
             return None
-        checksum = 0
-        for place in places:
-            file = self._files[place.file]
-            file.seek(place.offset)
-            for start in range(0, place.nbytes, _CHUNK):
-                checksum = zlib.crc32(file.read(min(_CHUNK, place.nbytes - start)), checksum)
-        return line["note"] if checksum == line["checksum"] else None
+        checksums = [self._files[place.file].checksum(place) for place in places]
+        return line["note"] if checksums == line["checksums"] else None
 
-    def write(self, name: str, parts: Sequence[tuple[Place, AnyArray]], note: Callable[[], object]) -> None:
-        """Write a tensor's parts, and then its line with what is to be noted."""
-        checksum = 0
-        for place, data in parts:
-            if data.nbytes != place.nbytes:
-                raise AssertionError(f"{name}: {data.nbytes} bytes, where {place.nbytes} have room")
-            file = self._files[place.file]
-            file.seek(place.offset)
-            for start in range(0, place.nbytes, _CHUNK):
-                piece = data[start : start + _CHUNK].data
-                checksum = zlib.crc32(piece, checksum)
-                file.write(piece)
-            file.flush()
+    def parts(self, places: Sequence[Place]) -> list[Part]:
+        """Begin to write the parts of a tensor."""
+        return [Part(self._files[place.file], place) for place in places]
+
+    def note(self, name: str, parts: Sequence[Part], note: object) -> None:
+        """Write the line of a tensor whose parts have been written, with what is to be noted."""
+        for part in parts:
+            part.end()
         assert self._journal is not None
-        line = json.dumps({"name": name, "checksum": checksum, "note": note()})
+        line = json.dumps({"name": name, "checksums": [part.checksum for part in parts], "note": note})
         self._journal.write(line.encode() + b"\n")
         self._journal.flush()
 
@@ -158,11 +239,10 @@ class Partial:
             If no reader would take a file.
         """
         for name, file in self._files.items():
-            file.flush()
-            os.fsync(file.fileno())
+            file.sync()
             file.close()
             judge(self.directory / name)
-        if self.target.suffix == ".safetensors":
+        if self._is_file:
             (name,) = self._files
             (self.directory / name).replace(self.target)
             self._close()
@@ -185,6 +265,7 @@ class Partial:
         for file in (*self._files.values(), self._journal):
             if file is not None:
                 file.close()
+        self._pool.shutdown()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ramekin._types import AnyArray
-from ramekin.analysis import ErrorStats, error_stats, pieces
-from ramekin.block_formats import formats_of, is_power_of_two
+from ramekin.analysis import ErrorStats, Totals, pieces, stats_of, totals_between
+from ramekin.block_formats import BlockFormat, formats_of, is_power_of_two
 from ramekin.checkpoint.rule import Rule
 from ramekin.convert import cast, encode
 from ramekin.formats import FloatFormat, float32, format_of
-from ramekin.quantize import quantize
+from ramekin.quantize import quantized
 from ramekin.quantized import QuantizedArray
+from ramekin.quantized.layout import WHOLE
 from ramekin.quantized.slicing import unit
 from ramekin.storage.tensors import Tensor
 
-__all__ = ["Worst", "converted", "lost_elements", "worst_element"]
+__all__ = [
+    "ELEMENTS",
+    "Piece",
+    "Worst",
+    "convert_piece",
+    "converted",
+    "cuts",
+    "lost_elements",
+    "worst_of",
+]
 
 # Elements that are looked at in one go.
 _PIECE = 1 << 18
+
+#: Elements that are converted in one go, or a few more.
+ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +62,62 @@ def converted(x: Tensor, rule: Rule) -> tuple[Tensor, ErrorStats]:
     A quantised tensor is taken at its float32 values if it is to be scaled again, and else rounded from its
     float64 ones.
     """
+    y, totals = _converted(x, rule)
+    return y, stats_of(totals)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some of a tensor's elements: where they begin, what they were, what they become, and the errors."""
+
+    start: int  # along the first axis
+    x: Tensor
+    y: Tensor
+    totals: Totals
+
+
+def cuts(x: Tensor, rule: Rule) -> list[slice]:
+    """Return the slices along the first axis by which a tensor is converted; one of all that it has at least.
+
+    They share no scale and no byte, and no more of one than is in them counts for their elements.
+    """
+    whole = [slice(None)]
+    if x.ndim == 0 or rule.rounding == "stochastic":
+        return whole
+    length = 8 if x.ndim == 1 and rule.format.bits < 8 else 1
+    if rule.is_scaled:
+        blocks = rule.layout(x.shape).blocks
+        if blocks is None or blocks[0] == WHOLE or isinstance(x, QuantizedArray):
+            return whole
+        if isinstance(rule.format, BlockFormat) and rule.format.tensor_scale:
+            return whole
+        length = math.lcm(length, blocks[0])
+    if isinstance(x, QuantizedArray):
+        length = math.lcm(length, unit(x._layout, 0))
+    rows = max(ELEMENTS // (math.prod(x.shape[1:]) * length or 1), 1) * length
+    return [slice(start, start + rows) for start in range(0, x.shape[0], rows)] or whole
+
+
+def convert_piece(x: Tensor, rule: Rule, start: int) -> Piece:
+    """Convert one of the parts that :func:`cuts` gives, which begins there."""
+    return Piece(start, x, *_converted(x, rule))
+
+
+def _converted(x: Tensor, rule: Rule) -> tuple[Tensor, Totals]:
     if rule.is_scaled:
         array = x.dequantize() if isinstance(x, QuantizedArray) else x
         # Quantisation would measure from the float32 numbers that it goes by.
         is_narrowed = array.dtype == np.float64
-        q = quantize(
+        q, totals = quantized(
             array,
             rule.format,
             **rule.blocks(array.ndim),
             scale_rounding=rule.scale_rounding,
             rounding=rule.rounding,
             seed=rule.seed,
-            stats=not is_narrowed,
+            measure=not is_narrowed,
         )
-        return q, error_stats(array, q) if q.stats is None else q.stats
+        return q, totals_between(array, q) if totals is None else totals
     assert isinstance(rule.format, FloatFormat)
     if isinstance(x, QuantizedArray):
         return _restored(x, rule, rule.format)
@@ -69,14 +125,14 @@ def converted(x: Tensor, rule: Rule) -> tuple[Tensor, ErrorStats]:
     if measured is not None:
         return measured
     y = _cast(x, rule, rule.format)
-    return y, error_stats(x, y)
+    return y, totals_between(x, y)
 
 
 def _cast(x: AnyArray, rule: Rule, fmt: FloatFormat) -> AnyArray:
     return cast(x, fmt, rounding=rule.rounding, saturate=rule.saturate, seed=rule.seed)
 
 
-def _restored(q: QuantizedArray, rule: Rule, fmt: FloatFormat) -> tuple[AnyArray, ErrorStats]:
+def _restored(q: QuantizedArray, rule: Rule, fmt: FloatFormat) -> tuple[AnyArray, Totals]:
     if fmt == float32 and rule.rounding == "ties-to-even":
         y = np.ascontiguousarray(q.dequantize())
     elif rule.rounding == "stochastic":  # elements are numbered in the whole tensor
@@ -86,7 +142,7 @@ def _restored(q: QuantizedArray, rule: Rule, fmt: FloatFormat) -> tuple[AnyArray
         for part in pieces(q.shape, _units(q), _PIECE):
             y[part] = _cast(q[part].dequantize(np.float64), rule, fmt)
     # The errors of a tensor that is restored are those of its rounding to the new format.
-    return y, error_stats(y, q)
+    return y, totals_between(y, q)
 
 
 def _units(x: Tensor) -> list[int]:
@@ -95,7 +151,7 @@ def _units(x: Tensor) -> list[int]:
     return [1] * x.ndim
 
 
-def _cast_measured(x: AnyArray, rule: Rule, fmt: FloatFormat) -> tuple[AnyArray, ErrorStats] | None:
+def _cast_measured(x: AnyArray, rule: Rule, fmt: FloatFormat) -> tuple[AnyArray, Totals] | None:
     """Cast and measure in one pass, where that gives the same; None where it does not.
 
     By a scale of 1 each element is multiplied without rounding, so that quantisation is a cast that
@@ -106,41 +162,46 @@ def _cast_measured(x: AnyArray, rule: Rule, fmt: FloatFormat) -> tuple[AnyArray,
         return None
     if not fmt.signed or not fmt.has_zero:
         return None
-    q = quantize(x, fmt, rounding=rule.rounding, seed=rule.seed, amax=fmt.max, stats=True)
-    assert q.stats is not None
-    if q.stats.nonfinite or q.scales != 1:
+    q, totals = quantized(x, fmt, rounding=rule.rounding, seed=rule.seed, amax=fmt.max, measure=True)
+    assert totals is not None
+    stats = stats_of(totals)
+    if stats.nonfinite or q.scales != 1:
         return None
+    # No number is larger than the root of the sum of all squares, which has a small error of its own.
+    if totals[3] < 0.99 * fmt.max**2:
+        return q.codes, totals
     codes = q._codes.reshape(-1)
     magnitude = codes.dtype.type((1 << (fmt.bits - 1)) - 1)
     largest = encode([fmt.max], fmt)[0]
     for start in range(0, codes.size, _PIECE):
         if np.any(codes[start : start + _PIECE] & magnitude == largest):
             return None
-    return q.codes, q.stats
+    return q.codes, totals
 
 
-def worst_element(x: Tensor, y: Tensor, stats: ErrorStats) -> Worst | None:
+def worst_of(piece: Piece) -> Worst | None:
     """Find the first element with the largest error; None if there is no error."""
-    if not stats.max_abs > 0:  # NaN where no pair counts
+    most = piece.totals[0]
+    if not most > 0:
         return None
-    q = y if isinstance(y, QuantizedArray) else x
-    units = _units(q)
-    for dtype in (np.float32, np.float64):
-        if dtype is np.float32 and not (_is_exact(x) and _is_exact(y)):
-            continue
-        # Rounding is monotone: of all errors the largest is among the largest rounded ones.
-        most = dtype(stats.max_abs)
+    x, y = piece.x, piece.y
+    units = _units(y if isinstance(y, QuantizedArray) else x)
+    # Rounding is monotone: of all errors the largest is among the largest rounded ones.
+    dtypes = (np.float32, np.float64) if _is_exact(x) and _is_exact(y) else (np.float64,)
+    for dtype in dtypes:
+        rounded = dtype(most)
         for part in pieces(x.shape, units, _PIECE):
             before, after = _values(x, part, dtype), _values(y, part, dtype)
             with np.errstate(all="ignore"):
                 errors = np.abs(after - before)
-            for at in np.flatnonzero(errors == most):
+            for at in np.flatnonzero(errors == rounded):
                 place = np.unravel_index(at, errors.shape)
                 value, result = float(before[place]), float(after[place])
-                if abs(result - value) == stats.max_abs:
+                if abs(result - value) == most:
                     starts = [cut.start or 0 for cut in part] + [0] * (x.ndim - len(part))
-                    index = tuple(int(n) + s for n, s in zip(place, starts, strict=True))
-                    return Worst(index, value, result)
+                    index = [int(n) + start for n, start in zip(place, starts, strict=True)]
+                    index[:1] = [first + piece.start for first in index[:1]]
+                    return Worst(tuple(index), value, result)
     return None
 
 
@@ -165,4 +226,6 @@ def _is_exact(x: Tensor) -> bool:
 
 def _values(x: Tensor, part: tuple[slice, ...], dtype: Any) -> AnyArray:  # noqa: ANN401
     piece = x[part]
-    return piece.dequantize(dtype) if isinstance(piece, QuantizedArray) else cast(piece, dtype)
+    if isinstance(piece, QuantizedArray):
+        return piece.dequantize(dtype)
+    return piece if piece.dtype == dtype else cast(piece, dtype)

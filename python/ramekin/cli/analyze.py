@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -16,16 +15,19 @@ from rich.text import Text
 from ramekin import io
 from ramekin.checkpoint.rule import is_floating
 from ramekin.cli import json_output
-from ramekin.cli.arguments import check_environment, choices
+from ramekin.cli.arguments import check_distinct, check_environment, choices
 from ramekin.cli.errors import LineParser, OutputError, UsageError
+from ramekin.cli.names import shown
+from ramekin.cli.width import widen
 from ramekin.exploration import Analysis, analyze, candidates, default_candidates
 from ramekin.exploration_view import cells, facts, headings, html_page
 from ramekin.storage import load
+from ramekin.storage.npy import read_npy
 from ramekin.storage.tensors import Tensor
 
 __all__ = ["add_parser"]
 
-# The widest table. Where lines are shorter, a terminal may wrap it, but no number is cut off.
+# Columns of the widest table.
 _TABLE_WIDTH = 160
 
 
@@ -71,6 +73,7 @@ def run(options: argparse.Namespace) -> None:
     rules = default_candidates()
     if options.formats is not None:
         rules = choices("--formats", options.formats, lambda name: candidates([name])[0])
+    check_distinct({"FILE": options.file, "--json": options.json, "--report": options.report})
     json_output.check(options.json)
     if options.report is not None:
         try:
@@ -81,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
     check_environment()
     # With the records on stdout, the tables make way: a program reads there.
     console = Console(stderr=json_output.takes_stdout(options.json), highlight=False)
-    console.width = max(console.width, _TABLE_WIDTH)
+    widen(console, _TABLE_WIDTH)
     found: list[Analysis] = []
     skipped: list[str] = []
     try:
@@ -96,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from None
     if skipped:
-        console.print(Text(f"not floats: {', '.join(skipped)}", style="dim"), soft_wrap=True)
+        console.print(Text(f"not floats: {', '.join(map(shown, skipped))}", style="dim"), soft_wrap=True)
     document = {
         "file": options.file,
         "tensors": [analysis.to_json() for analysis in found],
@@ -114,10 +117,7 @@ def run(options: argparse.Namespace) -> None:
 def _tensors(path: str) -> Iterator[tuple[str, Tensor | None]]:
     """Give names and tensors, None for one that is no floats."""
     if path.endswith(".npy"):
-        try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{path} is no valid .npy file: {error}") from None
+        array = read_npy(Path(path))
         yield Path(path).stem, array if is_floating(array.dtype) else None
         return
     tensors = load(path)
@@ -128,15 +128,16 @@ def _tensors(path: str) -> Iterator[tuple[str, Tensor | None]]:
 
 
 def _print(console: Console, analysis: Analysis) -> None:
-    console.print(Text(analysis.name, style="bold"), soft_wrap=True)
+    console.print(Text(shown(analysis.name), style="bold"), soft_wrap=True)
     console.print(Text(facts(analysis)), soft_wrap=True)
-    console.print(_table([cells(one) for one in analysis.candidates]), no_wrap=True, crop=False)
+    console.print(_table(analysis), no_wrap=True, crop=False)
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Table:
+def _table(analysis: Analysis) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for index, heading in enumerate(headings()):
         table.add_column(heading, justify="right" if index else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+    for candidate in analysis.candidates:
+        style = "red" if candidate.lost else ""
+        table.add_row(*(Text(cell, style=style) for cell in cells(candidate)))
     return table

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ import ramekin
 from ramekin import io
 from ramekin.cli.errors import UsageError
 
-__all__ = ["check_environment", "check_writable", "choices", "integer", "number"]
+__all__ = ["check_distinct", "check_environment", "check_writable", "choices", "integer", "number"]
 
 _T = TypeVar("_T")
 
@@ -84,3 +85,26 @@ def check_environment() -> None:
         ramekin.get_num_threads()
     except (RuntimeError, ValueError) as error:
         raise UsageError(str(error)) from None
+
+
+def check_distinct(paths: Mapping[str, str | None]) -> None:
+    """Have no file named twice, lest one output replace another or what is read.
+
+    Parameters
+    ----------
+    paths : mapping of str to str or None
+        By the argument that names them; "-" is the output.
+
+    Raises
+    ------
+    UsageError
+        If two lead to the same place.
+    """
+    places: dict[str, str] = {}
+    for argument, path in paths.items():
+        if path is None or path == "-":
+            continue
+        place = os.path.realpath(path)
+        if place in places:
+            raise UsageError(f"argument {argument}: {path!r} is the file that {places[place]} names")
+        places[place] = argument

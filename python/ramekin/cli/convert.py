@@ -22,14 +22,13 @@ from rich.text import Text
 from ramekin.block_formats import block_formats
 from ramekin.checkpoint import Conversion, ConvertedTensor, ErrorTooLargeError, convert_checkpoint
 from ramekin.cli import json_output
-from ramekin.cli.arguments import check_environment
+from ramekin.cli.arguments import check_distinct, check_environment
 from ramekin.cli.errors import CommandError, LineParser, UsageError
+from ramekin.cli.names import shown
+from ramekin.cli.width import widen
 from ramekin.formats import formats
 
 __all__ = ["add_parser"]
-
-# The widest table. Where lines are shorter, a terminal may wrap it, but no number is cut off.
-_TABLE_WIDTH = 200
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -95,13 +94,15 @@ def run(options: argparse.Namespace) -> None:
     OutputError
         If the JSON could not be written.
     """
+    for argument, path in (("IN", options.source), ("OUT", options.target), ("--plan", options.plan)):
+        check_distinct({argument: path, "--json": options.json})
     json_output.check(options.json)
     check_environment()
     with _progress() as bars:
         bar = bars.add_task("", total=None)
 
         def advance(done: int, total: int, name: str) -> None:
-            bars.update(bar, completed=done, total=total, description=name)
+            bars.update(bar, completed=done, total=total, description=shown(name))
 
         try:
             conversion = convert_checkpoint(
@@ -128,8 +129,9 @@ def run(options: argparse.Namespace) -> None:
             raise UsageError(str(error)) from None
     # With the records on stdout, the tables make way: a program reads there.
     console = Console(stderr=json_output.takes_stdout(options.json), highlight=False)
-    console.width = max(console.width, _TABLE_WIDTH)
-    console.print(_table(conversion.tensors), no_wrap=True, crop=False)
+    table = _table(conversion.tensors)
+    widen(console, table)
+    console.print(table, no_wrap=True, crop=False)
     console.print(_summary(conversion, options.dry_run), no_wrap=True, crop=False, soft_wrap=True)
     json_output.write(options.json, conversion.to_json())
 
@@ -162,19 +164,19 @@ def _table(tensors: Sequence[ConvertedTensor]) -> Table:
 
 def _cells(tensor: ConvertedTensor) -> list[str]:
     shape = "x".join(map(str, tensor.shape)) or "()"
-    start = [tensor.name, shape, tensor.before]
+    start = [shown(tensor.name), shape, tensor.before]
     if tensor.stats is None:
         return [*start, f"kept: {tensor.reason}", f"{tensor.nbytes_after:,}", "-", "-", "-", "-"]
     worst = "-"
     if tensor.worst is not None:
         place = ", ".join(map(str, tensor.worst.index))
         worst = f"{tensor.worst.value:.6g} -> {tensor.worst.result:.6g} at [{place}]"
-    sqnr = tensor.stats.sqnr_db
+    sqnr = -math.inf if tensor.lost else tensor.stats.sqnr_db
     return [
         *start,
         tensor.after,
         f"{tensor.nbytes_after:,}",
-        f"{sqnr:.2f}" if math.isfinite(sqnr) else "exact" if sqnr == math.inf else "-",
+        "-" if math.isnan(sqnr) else "exact" if sqnr == math.inf else f"{sqnr:.2f}",
         f"{tensor.error:.3g}",
         str(tensor.lost),
         worst,

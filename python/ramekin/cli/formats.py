@@ -10,6 +10,7 @@ from rich.console import Console
 from ramekin.cli import json_output
 from ramekin.cli.arguments import check_environment, choices
 from ramekin.cli.errors import LineParser
+from ramekin.cli.width import widen
 from ramekin.exact import decimal_text, value_of
 from ramekin.facts import finfo
 from ramekin.format_view import LISTED_BITS, details, overview
@@ -18,7 +19,7 @@ from ramekin.inspection import hex_code
 
 __all__ = ["add_parser"]
 
-# The widest table. Where lines are shorter, a terminal may wrap it, but no number is cut off.
+# Columns of the widest table.
 _TABLE_WIDTH = 160
 
 
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
     check_environment()
     # With the records on stdout, the tables make way: a program reads there.
     console = Console(stderr=json_output.takes_stdout(options.json), highlight=False)
-    console.width = max(console.width, _TABLE_WIDTH)
+    widen(console, _TABLE_WIDTH)
     view = details(chosen[0]) if len(chosen) == 1 else overview(chosen)
     console.print(view, no_wrap=True, crop=False)
     json_output.write(options.json, [_record(fmt) for fmt in chosen])

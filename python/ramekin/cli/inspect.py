@@ -10,6 +10,7 @@ from ramekin import _native
 from ramekin.cli import json_output
 from ramekin.cli.arguments import check_environment, choices
 from ramekin.cli.errors import LineParser, UsageError
+from ramekin.cli.width import widen
 from ramekin.formats import as_format, formats
 from ramekin.inspection import inspect
 from ramekin.inspection_view import renderable
@@ -18,7 +19,7 @@ __all__ = ["add_parser"]
 
 _ROUNDINGS = [*_native.deterministic_roundings(), "stochastic"]
 
-# The widest table. Where lines are shorter, a terminal may wrap it, but no number is cut off.
+# Columns of the widest table.
 _TABLE_WIDTH = 160
 
 
@@ -88,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
 
     # With the records on stdout, the tables make way: a program reads there.
     console = Console(stderr=json_output.takes_stdout(options.json), highlight=False)
-    console.width = max(console.width, _TABLE_WIDTH)
+    widen(console, _TABLE_WIDTH)
     for position, inspection in enumerate(inspections):
         if position:
             console.print()

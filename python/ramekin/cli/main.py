@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0; 1 if a result is wrong or could not be stored; 2 for input that is not accepted;
         130 if interrupted.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of tensors may have letters that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(arguments)
         run = options.run

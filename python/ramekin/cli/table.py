@@ -10,13 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ramekin.cli.width import widen
 from ramekin.records import Summary
 from ramekin.report import cells, headings
 
 __all__ = ["print_summaries"]
-
-# Wider than any table: names of schedules have any length.
-_UNBOUNDED = 10_000
 
 
 def print_summaries(console: Console, title: str, summaries: Sequence[Summary]) -> None:
@@ -46,8 +44,5 @@ def print_summaries(console: Console, title: str, summaries: Sequence[Summary]) 
         if console.options.ascii_only:
             texts = [text.replace("±", "+-") for text in texts]
         table.add_row(*(Text(text, style=style) for text in texts))
-    # Where lines are shorter, a terminal may wrap the table, but no number is cut off; a file or a pipe has
-    # no width at all.
-    needed = console.measure(table, options=console.options.update(width=_UNBOUNDED)).maximum
-    console.width = max(console.width, needed)
+    widen(console, table)
     console.print(table, no_wrap=True, crop=False)

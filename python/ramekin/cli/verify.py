@@ -18,12 +18,13 @@ from ramekin import _native
 from ramekin.cli import json_output
 from ramekin.cli.arguments import check_environment, choices
 from ramekin.cli.errors import CommandError, LineParser
+from ramekin.cli.width import widen
 from ramekin.formats import FloatFormat, as_format, formats
 from ramekin.proof import Check, Plan
 
 __all__ = ["add_parser"]
 
-# The widest table. Where lines are shorter, a terminal may wrap it, but no number is cut off.
+# Columns of the widest table.
 _TABLE_WIDTH = 120
 
 
@@ -161,7 +162,7 @@ def _print(console: Console, plan: Plan, checks: Sequence[Check], seconds: Mappi
             f"{checked / took / 1e9:.2f}",
         )
         table.add_row(*(Text(cell, style="red" if wrong else "") for cell in cells))
-    console.width = max(console.width, _TABLE_WIDTH)
+    widen(console, _TABLE_WIDTH)
     title = f"Conversion of {inputs}, saturating and not"
     console.print(Text(title, style="bold"), no_wrap=True, crop=False)
     console.print(table, no_wrap=True, crop=False)

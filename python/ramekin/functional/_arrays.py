@@ -83,3 +83,10 @@ def changed(function: str, names: tuple[str, ...], arrays: tuple[Float32Array, .
             raise ValueError(f"{function}: {name} is read-only")
         contiguous.append(np.require(array, np.float32, ["C", "A"]))
     return contiguous
+
+
+def write_back(arrays: tuple[Float32Array, ...], places: list[Float32Array]) -> None:
+    """Copy what was changed in contiguous copies to the arrays that they stood for."""
+    for array, place in zip(arrays, places, strict=True):
+        if not np.shares_memory(array, place):
+            array[...] = place

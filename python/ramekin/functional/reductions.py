@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import operator
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +13,7 @@ from ramekin import _native
 from ramekin._types import Float32Array
 from ramekin.functional._arrays import computed, float32_array, rows_of
 
-__all__ = ["max", "sum", "sum_of_squares"]
+__all__ = ["max", "sum", "sum_by_label", "sum_of_squares", "total_of_squares"]
 
 
 def sum(  # noqa: A001 (as in NumPy)
@@ -104,6 +105,57 @@ def max(  # noqa: A001 (as in NumPy)
     array = float32_array(x, "max")
     rows_of(array.reshape(-1) if axis is None else array, "max")
     return _reduced("max", array, axis, out)
+
+
+def total_of_squares(x: ArrayLike) -> float:
+    """Return the sum of all squares in float64, where none of them overflows or underflows.
+
+    In the order of :func:`sum` with ``axis=None``; TypeError unless `x` is float32.
+    """
+    return _native.total_of_squares(float32_array(x, "total_of_squares"))
+
+
+def sum_by_label(x: ArrayLike, labels: ArrayLike, count: SupportsIndex) -> Float32Array:
+    """Add up the rows that bear the same label: the gradient of a table that rows were looked up in.
+
+    Each sum is an ascending chain in float64 from +0, rounded once.
+
+    Parameters
+    ----------
+    x : array_like of float32, shape (rows, n)
+        n at least 1.
+    labels : array_like of integers, shape (rows,)
+        From 0 to ``count - 1``.
+    count : int
+        How many labels there are.
+
+    Returns
+    -------
+    ndarray of float32, shape (count, n)
+        Zeros where no row bears the label.
+
+    Raises
+    ------
+    TypeError
+        If `x` is of another dtype, or labels are no integers.
+    ValueError
+        If a shape does not fit or a label is out of range.
+    """
+    function = "sum_by_label"
+    array, classes, rows = float32_array(x, function), np.asarray(labels), operator.index(count)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ValueError(f"{function}: x must have shape (rows, n), n at least 1, not {array.shape}")
+    if classes.dtype.kind not in "iu":
+        raise TypeError(f"{function}: labels must be integers, not of {classes.dtype}")
+    if classes.shape != array.shape[:1]:
+        raise ValueError(f"{function}: labels have shape {classes.shape}, but x has {len(array)} rows")
+    if classes.size and not 0 <= int(classes.min()) <= int(classes.max()) < rows:
+        raise ValueError(
+            f"{function}: labels run from {classes.min()} to {classes.max()}, accepted are 0 to {rows - 1}"
+        )
+    out = np.empty((rows, array.shape[1]), np.float32)
+    _native.sum_rows_by_label(array, array.shape[1], np.ascontiguousarray(classes, np.int64), out)
+    return out
 
 
 def _reduced(function: str, x: Float32Array, axis: int | None, out: NDArray[Any] | None) -> Float32Array:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import operator
 from typing import SupportsIndex
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from ramekin import _native
 from ramekin._types import Float32Array
-from ramekin.functional._arrays import changed, float32_array, same_shape
+from ramekin.functional._arrays import changed, float32_array, same_shape, write_back
 
-__all__ = ["adamw_step", "sgd_step"]
+__all__ = ["adamw_step", "check_step", "sgd_step"]
 
 
 def sgd_step(
@@ -69,7 +68,7 @@ def sgd_step(
         float(weight_decay),
         float(momentum),
     )
-    _write_back(arrays, places)
+    write_back(arrays, places)
 
 
 def adamw_step(
@@ -116,9 +115,7 @@ def adamw_step(
         If shapes differ, an array is read-only, or `step` is below 1.
     """
     function = "adamw_step"
-    number = operator.index(step)
-    if not 1 <= number < 1 << 64:
-        raise ValueError(f"{function}: steps are counted from 1, got {number}")
+    number = check_step(step, function)
     arrays = (value, mean, square)
     places = changed(function, ("value", "mean", "square"), arrays)
     gradients = float32_array(gradient, function, "gradient")
@@ -135,11 +132,12 @@ def adamw_step(
         float(weight_decay),
         number,
     )
-    _write_back(arrays, places)
+    write_back(arrays, places)
 
 
-def _write_back(arrays: tuple[Float32Array, ...], places: list[Float32Array]) -> None:
-    """Copy what was changed in contiguous copies to the arrays that they stood for."""
-    for array, place in zip(arrays, places, strict=True):
-        if not np.shares_memory(array, place):
-            array[...] = place
+def check_step(step: SupportsIndex, function: str) -> int:
+    """Return the number of a step; ValueError unless it counts from 1."""
+    number = operator.index(step)
+    if not 1 <= number < 1 << 64:
+        raise ValueError(f"{function}: steps are counted from 1, got {number}")
+    return number

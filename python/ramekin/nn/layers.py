@@ -1,19 +1,12 @@
-"""Activation functions, element by element in float32."""
+"""Activation functions, element by element in float32, rounded once (:mod:`ramekin.functional`)."""
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
+from ramekin import functional
 from ramekin._types import Float32Array
 from ramekin.nn.module import Module
 
-__all__ = ["GELU", "ReLU"]
-
-_SQRT_2_OVER_PI = np.float32(math.sqrt(2.0 / math.pi))
-_CUBIC = np.float32(0.044715)
-_HALF, _ONE, _THREE = np.float32(0.5), np.float32(1.0), np.float32(3.0)
+__all__ = ["GELU", "ReLU", "SiLU"]
 
 
 class ReLU(Module):
@@ -25,13 +18,13 @@ class ReLU(Module):
     def forward(self, x: Float32Array) -> Float32Array:
         """``max(x, 0)``: float32, of the shape of ``x``."""
         self._input = x
-        return np.maximum(x, np.float32(0.0))
+        return functional.relu(x)
 
     def backward(self, dy: Float32Array) -> Float32Array:
         """``dy`` where the input was above 0, else 0; RuntimeError without a forward pass."""
         if self._input is None:
             raise RuntimeError("backward needs a forward pass before it")
-        return np.where(self._input > 0, dy, np.float32(0.0))
+        return functional.relu_gradient(self._input, dy)
 
 
 class GELU(Module):
@@ -44,21 +37,33 @@ class GELU(Module):
     """
 
     def __init__(self) -> None:
-        self._kept: tuple[Float32Array, Float32Array] | None = None
+        self._input: Float32Array | None = None
 
     def forward(self, x: Float32Array) -> Float32Array:
         """``gelu(x)``: float32, of the shape of ``x``."""
-        tanh: Float32Array = np.tanh(_SQRT_2_OVER_PI * (x + _CUBIC * (x * x * x)))
-        self._kept = x, tanh
-        y: Float32Array = _HALF * x * (_ONE + tanh)
-        return y
+        self._input = x
+        return functional.gelu(x, approximate="tanh")
 
     def backward(self, dy: Float32Array) -> Float32Array:
         """``dy * gelu'(x)`` at the last input; RuntimeError without a forward pass."""
-        if self._kept is None:
+        if self._input is None:
             raise RuntimeError("backward needs a forward pass before it")
-        x, tanh = self._kept
-        inner = _SQRT_2_OVER_PI * (_ONE + _THREE * _CUBIC * (x * x))
-        slope = _HALF * (_ONE + tanh) + _HALF * x * (_ONE - tanh * tanh) * inner
-        dx: Float32Array = dy * slope
-        return dx
+        return functional.gelu_gradient(self._input, dy, approximate="tanh")
+
+
+class SiLU(Module):
+    """``x / (1 + e^-x)``, also called swish (Elfwing, Uchibe and Doya 2017)."""
+
+    def __init__(self) -> None:
+        self._input: Float32Array | None = None
+
+    def forward(self, x: Float32Array) -> Float32Array:
+        """``silu(x)``: float32, of the shape of ``x``."""
+        self._input = x
+        return functional.silu(x)
+
+    def backward(self, dy: Float32Array) -> Float32Array:
+        """``dy * silu'(x)`` at the last input; RuntimeError without a forward pass."""
+        if self._input is None:
+            raise RuntimeError("backward needs a forward pass before it")
+        return functional.silu_gradient(self._input, dy)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ramekin import functional
 from ramekin._types import Float32Array
 from ramekin.amp.recipe import Recipe
 from ramekin.nn.module import Layer, Parameter
@@ -15,7 +16,7 @@ __all__ = ["Linear"]
 
 
 class Linear(Layer):
-    """``y = x W^T + b`` for a batch of rows.
+    """``y = x W^T + b`` of every row, in a batch of any number of dimensions.
 
     With x, W and dy quantised as the recipe says for each product:
 
@@ -23,9 +24,11 @@ class Linear(Layer):
     - *dgrad*: ``dx = dy W``, shape (n, in)
     - *wgrad*: ``dW = dy^T x``, shape (out, in)
 
+    where n counts all rows.
+
     An operand whose scales do not depend on the dimension that is summed over is quantised once and serves
     both products that it takes part in. The bias takes no part in a product: it is added, and its gradient
-    summed, in float32.
+    summed (:func:`ramekin.functional.sum`), in float32.
 
     Delayed scaling and the counters of stochastic rounding move on with each backward pass: forward passes
     alone, as of an evaluation, leave them as they are (as Transformer Engine does without gradients).
@@ -82,6 +85,7 @@ class Linear(Layer):
         self.nonzero_gradients = 0
         self.lost_gradients = 0
         self._pass: Pass | None = None
+        self._leading: tuple[int, ...] = ()
 
     @property
     def in_features(self) -> int:
@@ -98,39 +102,39 @@ class Linear(Layer):
 
         Parameters
         ----------
-        x : ndarray of float32, shape (n, in_features)
+        x : ndarray of float32, shape (..., n, in_features)
             Not to be changed before the backward pass.
 
         Returns
         -------
-        ndarray of float32, shape (n, out_features)
+        ndarray of float32, shape (..., n, out_features)
 
         Raises
         ------
         ValueError
             If ``x`` has another shape.
         """
-        if x.ndim != 2 or x.shape[1] != self.in_features:
-            raise ValueError(
-                f"input of shape {x.shape} does not fit a linear layer that takes (n, {self.in_features})"
-            )
-        self._pass = Pass(self, x, self.weight.value)
+        if x.ndim < 2 or x.shape[-1] != self.in_features:
+            accepted = f"(..., n, {self.in_features})"
+            raise ValueError(f"input of shape {x.shape} does not fit a linear layer that takes {accepted}")
+        self._leading = x.shape[:-1]
+        self._pass = Pass(self, x.reshape(-1, self.in_features), self.weight.value)
         y = self._pass.fprop()
         if self.bias is not None:
-            y += self.bias.value
-        return y
+            functional.add_bias(y, self.bias.value)
+        return y.reshape(*self._leading, self.out_features)
 
     def backward(self, dy: Float32Array) -> Float32Array:
         """Compute the gradients by input and parameters (dgrad and wgrad).
 
         Parameters
         ----------
-        dy : ndarray of float32, shape (n, out_features)
+        dy : ndarray of float32, shape (..., n, out_features)
             Gradient by the output of the last forward pass.
 
         Returns
         -------
-        ndarray of float32, shape (n, in_features)
+        ndarray of float32, shape (..., n, in_features)
             Gradient by its input.
 
         Raises
@@ -140,15 +144,25 @@ class Linear(Layer):
         ValueError
             If ``dy`` does not have the shape of the last output.
         """
+        dx = self._backward(dy, by_input=True)
+        assert dx is not None
+        return dx.reshape(*self._leading, self.in_features)
+
+    def backward_parameters(self, dy: Float32Array) -> None:
+        """Compute the gradients by the parameters alone (wgrad); errors as those of :meth:`backward`."""
+        self._backward(dy, by_input=False)
+
+    def _backward(self, dy: Float32Array, by_input: bool) -> Float32Array | None:
         if self._pass is None:
             raise RuntimeError("backward needs a forward pass before it")
-        expected = (self._pass.rows, self.out_features)
+        expected = (*self._leading, self.out_features)
         if dy.shape != expected:
             raise ValueError(f"gradient of shape {dy.shape}, expected {expected}")
-        dx, self.weight.grad = self._pass.backward(dy)
+        rows = dy.reshape(-1, self.out_features)
+        dx, self.weight.grad = self._pass.backward(rows, by_input)
         self.nonzero_gradients += self._pass.nonzero_gradients
         self.lost_gradients += self._pass.lost_gradients
         self.scaling = self._pass.next_state()
         if self.bias is not None:
-            self.bias.grad = dy.sum(axis=0, dtype=np.float32)
+            self.bias.grad = functional.sum(rows, 0)
         return dx

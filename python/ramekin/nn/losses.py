@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ramekin import functional
 from ramekin._types import AnyArray, Float32Array, finite_float32
 
 __all__ = ["Loss", "MeanSquaredError", "SoftmaxCrossEntropy"]
@@ -32,7 +33,8 @@ class SoftmaxCrossEntropy:
     """Mean over the rows of ``-log softmax(outputs)[label]``.
 
     The gradient is ``(softmax(outputs) - onehot(label)) / n``. The row's maximum is subtracted
-    first, so that the exponential cannot overflow.
+    first, so that the exponential cannot overflow; a row with NaN, or an infinity that is its largest, has no
+    softmax, and its loss and gradient are NaN. The bits are :func:`ramekin.functional.cross_entropy`'s.
     """
 
     classifies = True
@@ -61,22 +63,14 @@ class SoftmaxCrossEntropy:
         loss : numpy.float32
         gradient : ndarray of float32, shape (n, classes)
         """
-        rows = np.arange(len(outputs))
-        # A row with an infinity has no softmax: its loss and gradient are NaN, which the trainer
-        # sees; there is nothing to warn of here.
-        with np.errstate(over="ignore", invalid="ignore"):
-            shifted = outputs - outputs.max(axis=1, keepdims=True)
-            exponentials = np.exp(shifted)
-            sums = exponentials.sum(axis=1, keepdims=True)
-            loss = (np.log(sums[:, 0]) - shifted[rows, targets]).mean(dtype=np.float32)
-            gradient = exponentials / sums
-        gradient[rows, targets] -= 1.0
-        gradient /= len(outputs)
-        return np.float32(loss), gradient
+        return functional.cross_entropy(outputs, targets)
 
 
 class MeanSquaredError:
-    """Mean over all elements of ``(outputs - targets)^2``; gradient ``2 (outputs - targets) / size``."""
+    """Mean over all elements of ``(outputs - targets)^2``; gradient ``2 (outputs - targets) / size``.
+
+    The bits are :func:`ramekin.functional.squared_error`'s.
+    """
 
     classifies = False
 
@@ -98,8 +92,4 @@ class MeanSquaredError:
         loss : numpy.float32
         gradient : ndarray of float32, shape (n, width)
         """
-        with np.errstate(over="ignore", invalid="ignore"):
-            difference = outputs - targets
-            loss = np.square(difference).mean(dtype=np.float32)
-            gradient: Float32Array = difference * np.float32(2.0 / difference.size)
-        return np.float32(loss), gradient
+        return functional.squared_error(outputs, targets)

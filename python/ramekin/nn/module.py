@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from ramekin.amp.recipe import Recipe, as_recipe
 from ramekin.amp.scaling_state import ScalingState
 from ramekin.nn.observation import Observer
 
-__all__ = ["Layer", "Module", "Parameter", "Sequential"]
+__all__ = ["Layer", "Module", "Parameter", "Sequential", "Stateful", "evaluating"]
 
 
 class Parameter:
@@ -24,13 +25,14 @@ class Parameter:
     value : ndarray of float32
         The master copy. Optimisers change it in place.
     grad : ndarray of float32 or None
-        Of the shape of ``value``; None before the first backward pass.
+        Of the shape of ``value``; None before the first backward pass. An array of its own, which
+        clipping and taking out the loss scale change in place.
     """
 
     __slots__ = ("grad", "value")
 
     def __init__(self, value: Float32Array) -> None:
-        self.value: Float32Array = np.array(value, dtype=np.float32)
+        self.value: Float32Array = np.array(value, dtype=np.float32, order="C")
         self.grad: Float32Array | None = None
 
     def __repr__(self) -> str:
@@ -43,7 +45,14 @@ class Module(ABC):
     ``forward`` keeps what ``backward`` needs, so the two are called in pairs: ``backward`` takes
     the gradient of the loss by the last output and returns the gradient by the last input, after
     leaving its parameters' gradients in ``Parameter.grad`` (replacing, not adding).
+
+    Attributes
+    ----------
+    training : bool
+        Whether forward passes are those of training, as at first, or of evaluation; see :meth:`train`.
     """
+
+    training: bool = True
 
     @abstractmethod
     def forward(self, x: Float32Array) -> Float32Array:
@@ -52,6 +61,14 @@ class Module(ABC):
     @abstractmethod
     def backward(self, dy: Float32Array) -> Float32Array:
         """Return the gradient by the last input; RuntimeError if there was no forward pass."""
+
+    def backward_parameters(self, dy: Float32Array) -> None:
+        """Run the backward pass where the gradient by the input is asked for by nobody.
+
+        It leaves the same bits in ``Parameter.grad`` as :meth:`backward`, which it is where a module cannot
+        save what the gradient by the input costs.
+        """
+        self.backward(dy)
 
     def __call__(self, x: Float32Array) -> Float32Array:
         """Run the forward pass."""
@@ -69,6 +86,15 @@ class Module(ABC):
         for _, child in self.children():
             yield from child.walk()
 
+    def train(self, mode: bool = True) -> None:
+        """Set whether this module and all inside are training: dropout drops only then."""
+        for module in self.walk():
+            module.training = mode
+
+    def eval(self) -> None:
+        """Prepare for evaluation, as ``train(False)``."""
+        self.train(False)
+
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """All parameters, own ones first, each with its dotted path such as ``"0.weight"``."""
         for name, value in vars(self).items():
@@ -83,10 +109,16 @@ class Module(ABC):
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """All layers that multiply, in order, each with its dotted path such as ``"layers.0"``."""
-        if isinstance(self, Layer):
+        for name, module in self.named_stateful(prefix):
+            if isinstance(module, Layer):
+                yield name, module
+
+    def named_stateful(self, prefix: str = "") -> Iterator[tuple[str, Stateful]]:
+        """All modules that carry more than parameters from step to step, in order, with dotted paths."""
+        if isinstance(self, Stateful):
             yield prefix.removesuffix("."), self
         for name, child in self.children():
-            yield from child.named_layers(f"{prefix}{name}.")
+            yield from child.named_stateful(f"{prefix}{name}.")
 
     def use_recipe(self, recipe: str | Recipe, overrides: Overrides | None = None) -> None:
         """Have every layer inside multiply by a recipe from now on.
@@ -111,28 +143,33 @@ class Module(ABC):
             layer.assign_recipe(recipe, named.get(layer))
 
     def seed_rounding(self, seed: int) -> None:
-        """Give every layer inside what its stochastic rounding starts from.
+        """Give every layer inside what its stochastic rounding starts from, and what its dropout does.
 
         Parameters
         ----------
         seed : int
-            Seed of the run, taken modulo 2**64. Layers are numbered in the order of :meth:`named_layers`;
-            see :func:`~ramekin.amp.rounding_seed`.
+            Seed of the run, taken modulo 2**64. Layers that multiply are numbered in the order of
+            :meth:`named_layers`, and so are those of dropout by themselves; see
+            :func:`~ramekin.amp.rounding_seed`.
         """
-        for number, (_, layer) in enumerate(self.named_layers()):
-            layer.rounding_origin = seed % 2**64, number
+        counts = {True: 0, False: 0}
+        for _, module in self.named_stateful():
+            multiplies = isinstance(module, Layer)
+            module.rounding_origin = seed % 2**64, counts[multiplies]
+            counts[multiplies] += 1
 
     def scaling_state(self) -> dict[str, AnyArray]:
         """Return copies of what layers carry from step to step beside parameters, by dotted paths.
 
-        That is for every layer ``"step"``, its count of training steps (uint64), and for every tensor with
-        delayed scaling ``"activations.amax_history"`` and ``"activations.scaling_amax"`` (float32), and so
-        on.
+        That is for every layer that multiplies and every one of dropout ``"step"``, its count of training
+        steps (uint64), and for every tensor with delayed scaling ``"activations.amax_history"`` and
+        ``"activations.scaling_amax"`` (float32), and so on. With the seed of :meth:`seed_rounding` it tells
+        all random numbers to come.
         """
         return {
             f"{name}.{key}" if name else key: value
-            for name, layer in self.named_layers()
-            for key, value in layer.scaling.arrays().items()
+            for name, module in self.named_stateful()
+            for key, value in module.scaling.arrays().items()
         }
 
     def load_scaling_state(self, state: Mapping[str, AnyArray]) -> None:
@@ -144,16 +181,19 @@ class Module(ABC):
             If the names are not those of this module's layers and their operands, or an array has
             another shape or dtype. Nothing is changed then.
         """
-        parts: dict[str, dict[str, AnyArray]] = {name: {} for name, _ in self.named_layers()}
+        modules = list(self.named_stateful())
+        parts: dict[str, dict[str, AnyArray]] = {name: {} for name, _ in modules}
         for key, value in state.items():
             owner = next((name for name in parts if not name or key.startswith(f"{name}.")), None)
             if owner is None:
                 raise ValueError(f"scaling state does not fit: unknown {key!r}")
             parts[owner][key[len(owner) + 1 if owner else 0 :]] = value
-        layers = list(self.named_layers())
-        loaded = [ScalingState.of(parts[name], name or "the layer") for name, _ in layers]
-        for (_, layer), own in zip(layers, loaded, strict=True):
-            layer.scaling = own
+        loaded = [ScalingState.of(parts[name], name or "the layer") for name, _ in modules]
+        for (name, module), own in zip(modules, loaded, strict=True):
+            if own.histories and not isinstance(module, Layer):
+                raise ValueError(f"{name or 'the layer'}: scaling state does not fit: it has no operands")
+        for (_, module), own in zip(modules, loaded, strict=True):
+            module.scaling = own
 
     def state_dict(self) -> dict[str, Float32Array]:
         """Return copies of all master values, by their dotted paths."""
@@ -179,27 +219,38 @@ class Module(ABC):
             parameter.value[...] = state[name]
 
 
-class Layer(Module):
+class Stateful(Module):
+    """A module that counts its training steps, for what is random in them or depends on earlier ones.
+
+    Attributes
+    ----------
+    rounding_origin : (int, int)
+        The run's seed and the module's number, from which random numbers start.
+    scaling : ScalingState
+        Steps done, and amax histories.
+    """
+
+    def __init__(self) -> None:
+        self.rounding_origin = (0, 0)
+        self.scaling = ScalingState()
+
+
+class Layer(Stateful):
     """A module that multiplies by a recipe.
 
     Attributes
     ----------
     own_recipe : Recipe or None
         The recipe that it was made with.
-    rounding_origin : (int, int)
-        The run's seed and the layer's number, for stochastic rounding.
-    scaling : ScalingState
-        Steps done and amax histories.
     observer : Observer or None
         Is shown the operands of each pass; it changes none of their bits.
     """
 
     def __init__(self, recipe: str | Recipe | None) -> None:
+        super().__init__()
         self.own_recipe = None if recipe is None else as_recipe(recipe)
-        self.rounding_origin = (0, 0)
         self._default = as_recipe("float32")
         self._override: Recipe | None = None
-        self.scaling = ScalingState()
         self.observer: Observer | None = None
 
     @property
@@ -254,3 +305,22 @@ class Sequential(Module):
         for module in reversed(self.modules):
             dy = module.backward(dy)
         return dy
+
+    def backward_parameters(self, dy: Float32Array) -> None:
+        """Run all backward passes, the first module's without the gradient by its input."""
+        for module in reversed(self.modules[1:]):
+            dy = module.backward(dy)
+        for module in self.modules[:1]:
+            module.backward_parameters(dy)
+
+
+@contextmanager
+def evaluating(model: Module) -> Iterator[None]:
+    """Have a model evaluate in a ``with`` block; its modules then train or not as they did before."""
+    before = [(module, module.training) for module in model.walk()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode

@@ -12,7 +12,7 @@ from ramekin.amp.definition import SLOTS, Recipe
 from ramekin.amp.delayed import AmaxHistory
 from ramekin.amp.hadamard import hadamard_rows
 from ramekin.amp.scaling_state import ScalingState
-from ramekin.amp.seeds import rounding_seed
+from ramekin.amp.seeds import MASTERS, rounding_seed
 from ramekin.block_formats import BlockFormat
 from ramekin.convert import round_to
 from ramekin.formats import float32, format_of
@@ -24,9 +24,6 @@ from ramekin.quantized.stored import element_codes
 __all__ = ["Pass", "count_underflows"]
 
 _Quantized: TypeAlias = AnyArray | QuantizedArray
-
-# Master weights are the operand after the six of the products.
-_MASTERS = len(SLOTS)
 
 
 class Pass:
@@ -57,7 +54,7 @@ class Pass:
         self.nonzero_gradients = self.lost_gradients = 0
         if self._recipe.master_weights != float32:
             rounding = self._recipe.master_rounding
-            seed = self._seed(rounding, _MASTERS)
+            seed = self._seed(rounding, MASTERS)
             round_to(weights, self._recipe.master_weights, rounding=rounding, seed=seed, out=weights)
 
     @property
@@ -70,11 +67,13 @@ class Pass:
         activations = self._quantized("activations", self._x, 1)
         return self._product(activations, self._quantized("weights", self._weights, 1).T)
 
-    def backward(self, dy: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """Return ``dy W`` and ``dy^T x``."""
+    def backward(self, dy: Float32Array, by_input: bool = True) -> tuple[Float32Array | None, Float32Array]:
+        """Return ``dy W``, if that is asked for, and ``dy^T x``."""
         gradients = self._quantized("gradients", dy, 1)
         self.nonzero_gradients, self.lost_gradients = count_underflows(dy, gradients)
-        dx = self._product(gradients, self._quantized("dgrad_weights", self._weights, 0))
+        dx = None
+        if by_input:
+            dx = self._product(gradients, self._quantized("dgrad_weights", self._weights, 0))
         left = self._quantized("wgrad_gradients", dy, 0).T
         return dx, self._product(left, self._quantized("wgrad_activations", self._x, 0))
 
@@ -138,6 +137,8 @@ def count_underflows(x: Float32Array, quantized: AnyArray | QuantizedArray) -> t
         How many elements of ``x`` are not zero, and how many of those have become elements that are.
     """
     nonzero = int(np.count_nonzero(x))
+    if quantized is x:
+        return nonzero, 0
     if isinstance(quantized, QuantizedArray):
         codes, bits = element_codes(quantized._codes, quantized._layout), quantized.format.bits
         if isinstance(quantized.format, BlockFormat) and quantized.format.integer:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-import numpy as np
-
-from ramekin.linalg import dot
+from ramekin import functional
 from ramekin.nn.module import Parameter
 
 __all__ = ["check_max_norm", "clip_gradients", "gradient_norm"]
@@ -19,10 +17,10 @@ _CLIP_EPS = 1e-6
 def gradient_norm(parameters: Iterable[Parameter]) -> float:
     """Return the Euclidean norm of all gradients together.
 
-    Gradients are divided by the power of two above their largest magnitude, so that no square overflows or
-    matters that underflows. The squares of each gradient are added in ascending order in float64 and the sum
-    rounded to float32 (:func:`ramekin.dot`); these sums are added in float64, in the order of the parameters.
-    So the bits depend on neither threads nor CPU, and the norm is right within 2^-24, relatively.
+    The squares of each gradient are exact in float64 and added up there in one order
+    (:func:`ramekin.functional.total_of_squares`), and so are these sums, in the order of the parameters; none
+    overflows or underflows. So the bits depend on neither threads nor CPU, and the norm of n numbers is right
+    within n 2^-53, relatively.
 
     Parameters
     ----------
@@ -34,21 +32,11 @@ def gradient_norm(parameters: Iterable[Parameter]) -> float:
     float
         Infinite if a gradient has an infinity and no NaN; NaN if it has one.
     """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    largest = 0.0
-    for gradient in gradients:
-        top = float(np.abs(gradient).max(initial=0.0))
-        largest = top if math.isnan(top) else max(largest, top)
-        if math.isnan(largest):
-            return math.nan
-    if largest == 0.0 or math.isinf(largest):
-        return largest
-    _, exponent = math.frexp(largest)
     total = 0.0
-    for gradient in gradients:
-        flat = np.ldexp(gradient, -exponent).reshape(-1)
-        total += float(dot(flat, flat, accumulate="float64"))
-    return math.ldexp(math.sqrt(total), exponent)
+    for parameter in parameters:
+        if parameter.grad is not None:
+            total += functional.total_of_squares(parameter.grad)
+    return math.sqrt(total)
 
 
 def clip_gradients(parameters: Iterable[Parameter], max_norm: float) -> float:
@@ -61,7 +49,7 @@ def clip_gradients(parameters: Iterable[Parameter], max_norm: float) -> float:
     Parameters
     ----------
     parameters : iterable of Parameter
-        ``grad`` is replaced, not written to.
+        ``grad`` is changed in place.
     max_norm : float
         Above 0 and finite.
 
@@ -82,7 +70,7 @@ def clip_gradients(parameters: Iterable[Parameter], max_norm: float) -> float:
     if math.isfinite(norm) and factor < 1.0:
         for parameter in parameters:
             if parameter.grad is not None:
-                parameter.grad = parameter.grad * np.float32(factor)
+                functional.scale(parameter.grad, factor)
     return norm
 
 

@@ -87,8 +87,21 @@ class CosineSchedule:
         if step < rising:
             return (step + 1) / rising
         progress = (step - rising) / max(total_steps - rising, 1)
-        wave = 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+        wave = 0.5 * (1.0 + _cos_pi(min(progress, 1.0)))
         return self.final + (1.0 - self.final) * wave
+
+
+def _cos_pi(t: float) -> float:
+    """Return ``cos(pi t)`` for t from 0 to 1: the C library's cosine changes with the CPU."""
+    if t > 0.75:
+        return -_cos_pi(1.0 - t)
+    # Taylor's series up to half a right angle: of the cosine, or of the sine of what is left of a right one.
+    # The first terms left out are below 2^-60.
+    last, u = (18, math.pi * t) if t < 0.25 else (19, math.pi * (0.5 - t))
+    total, square = 0.0, u * u
+    for k in range(last, 1, -2):
+        total = (1.0 - total) * square / (k * (k - 1))
+    return 1.0 - total if t < 0.25 else u * (1.0 - total)
 
 
 def _check_warmup(warmup: float, warmup_steps: int) -> None:

@@ -11,13 +11,13 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
 from ramekin import io
 from ramekin._types import AnyArray
 from ramekin.formats import FloatFormat, format_of
+from ramekin.storage.npy import check_objects, read_header
 from ramekin.storage.representation import (
     DESCRIPTIONS,
     Description,
@@ -38,6 +38,9 @@ _SUFFIX = ".npy"
 # What a damaged archive makes the reader raise, beside ValueError.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
+# Characters of a reason: zipfile quotes whole headers.
+_LONGEST_REASON = 300
+
 # What NumPy writes.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -52,10 +55,14 @@ def read_npz(path: Path) -> tuple[dict[str, Entry], dict[str, Scheme]]:
     ValueError
         If it is no valid file of arrays, or holds Python objects.
     """
+    io.check_regular(path)
     try:
         return _read(path)
     except (ValueError, *_DAMAGED) as error:
-        raise ValueError(f"{path} is no valid .npz file: {error}") from None
+        reason = str(error)
+        if len(reason) > _LONGEST_REASON:
+            reason = f"{reason[:_LONGEST_REASON]}..."
+        raise ValueError(f"{path} is no valid .npz file: {reason}") from None
 
 
 def _read(path: Path) -> tuple[dict[str, Entry], dict[str, Scheme]]:
@@ -94,10 +101,9 @@ def _entry(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Ent
     if member.header_offset < 0 or member.header_offset + member.compress_size > path.stat().st_size:
         raise ValueError("it lies beyond the file")
     with archive.open(member) as file:
-        shape, fortran_order, dtype = _header(file)
+        shape, fortran_order, dtype = read_header(file)
         begin = file.tell()
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects, which could run code when read")
+    check_objects(dtype)
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes != member.file_size - begin:
         raise ValueError(f"{dtype} of shape {shape} takes {nbytes} bytes, not {member.file_size - begin}")
@@ -117,20 +123,6 @@ def _entry(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Ent
         return array
 
     return Entry(TensorInfo(dtype, shape, dtype.str, nbytes, path), read)
-
-
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    if version not in readers:
-        raise ValueError(f"it is of version {version}; accepted: (1, 0) and (2, 0)")
-    shape, fortran_order, dtype = readers[version](file)
-    if any(size < 0 for size in shape):
-        raise ValueError(f"shape {shape} has a negative size")
-    return shape, fortran_order, dtype
 
 
 def _described(entry: Entry, fmt: FloatFormat) -> Entry:

@@ -48,6 +48,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Entry], dict[str, str], dict
     ValueError
         If it is no valid safetensors file.
     """
+    io.check_regular(path)
     try:
         return _read(path)
     except ValueError as error:

@@ -59,6 +59,7 @@ def read_index(path: Path) -> tuple[dict[str, Entry], dict[str, str], dict[str, 
 
 
 def _weight_map(path: Path) -> dict[str, str]:
+    io.check_regular(path)
     with path.open("rb") as file:
         text = file.read(_LONGEST_INDEX + 1)
     try:

@@ -17,6 +17,7 @@ mod roofline;
 mod scaled;
 mod shape;
 mod small;
+mod steps;
 mod system;
 mod verify;
 
@@ -35,8 +36,9 @@ mod _native {
     use super::format::{Format, named_formats, p3109};
     #[pymodule_export]
     use super::math::{
-        adamw_step, apply, apply_gradient, cross_entropy, normalize, normalize_gradient, reduce_rows,
-        sgd_step, softmax, softmax_gradient, sum_columns,
+        add, add_row, all_finite, apply, apply_gradient, cross_entropy, dropout, normalize,
+        normalize_gradient, reduce_rows, scale, softmax, softmax_gradient, squared_error, sum_columns,
+        sum_rows_by_label, total_of_squares,
     };
     #[pymodule_export]
     use super::matmul::{matmul, matmul_accumulated};
@@ -48,6 +50,8 @@ mod _native {
     use super::scaled::Scaled;
     #[pymodule_export]
     use super::small::{cast_small, register_dtypes};
+    #[pymodule_export]
+    use super::steps::{adamw_step, adamw_step_short, sgd_step, sgd_step_short};
     #[pymodule_export]
     use super::system::{get_num_threads, isa, isa_levels, set_num_threads};
     #[pymodule_export]

@@ -4,24 +4,24 @@ use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use ramekin::isa::Level;
-use ramekin::math::{self, AdamW, AdamWState, Function, Gradient, Labels, Norm, NormGradients, Sgd};
+use ramekin::math::{self, Dropout, Function, Gradient, Labels, Norm, NormGradients};
 use ramekin::parallel::ThreadsError;
 
 use crate::array::{elements, elements_mut, readable, writable};
 use crate::system::{level, value_error};
 
-type Any<'a, 'py> = &'a Bound<'py, PyAny>;
+pub(crate) type Any<'a, 'py> = &'a Bound<'py, PyAny>;
 
-fn input<'py>(array: Any<'_, 'py>) -> PyResult<PyReadonlyArrayDyn<'py, f32>> {
+pub(crate) fn input<'py>(array: Any<'_, 'py>) -> PyResult<PyReadonlyArrayDyn<'py, f32>> {
     readable(array)
 }
 
-fn output<'py>(array: Any<'_, 'py>) -> PyResult<PyReadwriteArrayDyn<'py, f32>> {
+pub(crate) fn output<'py>(array: Any<'_, 'py>) -> PyResult<PyReadwriteArrayDyn<'py, f32>> {
     writable(array)
 }
 
 /// Refuses lengths that differ from the first.
-fn same_length(lengths: &[usize]) -> PyResult<()> {
+pub(crate) fn same_length(lengths: &[usize]) -> PyResult<()> {
     if lengths.iter().all(|length| *length == lengths[0]) {
         Ok(())
     } else {
@@ -39,7 +39,7 @@ fn rows(length: usize, width: usize) -> PyResult<usize> {
 }
 
 /// Runs `work` without the interpreter.
-fn detached<R: Send>(
+pub(crate) fn detached<R: Send>(
     py: Python<'_>,
     work: impl FnOnce(Level) -> Result<R, ThreadsError> + Send,
 ) -> PyResult<R> {
@@ -140,6 +140,96 @@ pub(crate) fn softmax_gradient(
     detached(py, |level| math::softmax_gradient(level, y, dy, width, dx))
 }
 
+fn labels_of(labels: &[i64], classes: usize) -> PyResult<Labels<'_>> {
+    Labels::new(labels, classes)
+        .ok_or_else(|| PyValueError::new_err(format!("a label is no class of {classes}")))
+}
+
+/// Writes the sums of rows with the same label to the rows of `out`.
+#[pyfunction]
+pub(crate) fn sum_rows_by_label(
+    py: Python<'_>,
+    x: Any<'_, '_>,
+    width: usize,
+    labels: Any<'_, '_>,
+    out: Any<'_, '_>,
+) -> PyResult<()> {
+    let (x, labels, mut out) = (input(x)?, readable::<i64>(labels)?, output(out)?);
+    let (x, labels, out) = (elements(&x)?, elements(&labels)?, elements_mut(&mut out)?);
+    same_length(&[rows(x.len(), width)?, labels.len()])?;
+    let labels = labels_of(labels, rows(out.len(), width)?)?;
+    detached(py, |level| math::sum_rows_by_label(level, x, width, labels, out))
+}
+
+/// The sum of all squares, in float64.
+#[pyfunction]
+pub(crate) fn total_of_squares(py: Python<'_>, x: Any<'_, '_>) -> PyResult<f64> {
+    let x = input(x)?;
+    let x = elements(&x)?;
+    detached(py, |level| math::total_of_squares(level, x))
+}
+
+/// Multiplies in place and tells whether all products are finite.
+#[pyfunction]
+pub(crate) fn scale(py: Python<'_>, x: Any<'_, '_>, factor: f64) -> PyResult<bool> {
+    let mut x = output(x)?;
+    let x = elements_mut(&mut x)?;
+    detached(py, |level| math::scale(level, x, factor))
+}
+
+/// Tells whether all elements are finite.
+#[pyfunction]
+pub(crate) fn all_finite(py: Python<'_>, x: Any<'_, '_>) -> PyResult<bool> {
+    let x = input(x)?;
+    let x = elements(&x)?;
+    detached(py, |level| math::all_finite(level, x))
+}
+
+/// Writes `x + y` to `out`.
+#[pyfunction]
+pub(crate) fn add(py: Python<'_>, x: Any<'_, '_>, y: Any<'_, '_>, out: Any<'_, '_>) -> PyResult<()> {
+    let (x, y, mut out) = (input(x)?, input(y)?, output(out)?);
+    let (x, y, out) = (elements(&x)?, elements(&y)?, elements_mut(&mut out)?);
+    same_length(&[x.len(), y.len(), out.len()])?;
+    detached(py, |level| math::add(level, x, y, out))
+}
+
+/// Adds `row` to each row of `x`, in place.
+#[pyfunction]
+pub(crate) fn add_row(py: Python<'_>, x: Any<'_, '_>, row: Any<'_, '_>) -> PyResult<()> {
+    let (mut x, row) = (output(x)?, input(row)?);
+    let (x, row) = (elements_mut(&mut x)?, elements(&row)?);
+    rows(x.len(), row.len())?;
+    detached(py, |level| math::add_row(level, x, row))
+}
+
+/// Writes what dropout leaves of `x` to `y`.
+#[pyfunction]
+pub(crate) fn dropout(py: Python<'_>, x: Any<'_, '_>, p: f64, seed: u64, y: Any<'_, '_>) -> PyResult<()> {
+    let (x, mut y) = (input(x)?, output(y)?);
+    let (x, y) = (elements(&x)?, elements_mut(&mut y)?);
+    same_length(&[x.len(), y.len()])?;
+    if !(0.0..1.0).contains(&p) {
+        return Err(PyValueError::new_err(format!("p must be at least 0 and below 1, got {p}")));
+    }
+    detached(py, |level| math::dropout(level, Dropout { p, seed }, x, y))
+}
+
+/// Returns the mean squared error and writes its gradient, times `scale`, to `gradient`.
+#[pyfunction]
+pub(crate) fn squared_error(
+    py: Python<'_>,
+    x: Any<'_, '_>,
+    targets: Any<'_, '_>,
+    scale: f64,
+    gradient: Any<'_, '_>,
+) -> PyResult<f32> {
+    let (x, targets, mut gradient) = (input(x)?, input(targets)?, output(gradient)?);
+    let (x, targets, gradient) = (elements(&x)?, elements(&targets)?, elements_mut(&mut gradient)?);
+    same_length(&[x.len(), targets.len(), gradient.len()])?;
+    detached(py, |level| math::squared_error(level, x, targets, scale, gradient))
+}
+
 /// Writes the cross-entropy of each row to `losses` and the gradient of their mean, times `scale`, to `gradient`.
 /// Returns the mean.
 #[pyfunction]
@@ -158,8 +248,7 @@ pub(crate) fn cross_entropy(
     let (losses, gradient) = (elements_mut(&mut losses)?, elements_mut(&mut gradient)?);
     same_length(&[x.len(), gradient.len()])?;
     same_length(&[rows(x.len(), width)?, labels.len(), losses.len()])?;
-    let labels = Labels::new(labels, width)
-        .ok_or_else(|| PyValueError::new_err(format!("a label is no class of {width}")))?;
+    let labels = labels_of(labels, width)?;
     detached(py, |level| math::cross_entropy(level, x, width, labels, scale, losses, gradient))
 }
 
@@ -209,53 +298,4 @@ pub(crate) fn normalize_gradient(
     rows(x.len(), weight.len())?;
     let gradients = NormGradients { x: dx, weight: by_weight, bias: by_bias };
     detached(py, |level| math::normalize_gradient(level, Norm { centred, eps }, x, weight, dy, gradients))
-}
-
-/// A step of stochastic gradient descent, in place.
-#[pyfunction]
-#[expect(clippy::too_many_arguments, reason = "three arrays and the numbers of the step")]
-pub(crate) fn sgd_step(
-    py: Python<'_>,
-    value: Any<'_, '_>,
-    gradient: Any<'_, '_>,
-    buffer: Option<Bound<'_, PyAny>>,
-    first: bool,
-    rate: f64,
-    weight_decay: f64,
-    momentum: f64,
-) -> PyResult<()> {
-    let mut buffer = buffer.as_ref().map(output).transpose()?;
-    let (mut value, gradient) = (output(value)?, input(gradient)?);
-    let (value, gradient) = (elements_mut(&mut value)?, elements(&gradient)?);
-    let buffer = buffer.as_mut().map(elements_mut).transpose()?;
-    same_length(&[value.len(), gradient.len(), buffer.as_ref().map_or(value.len(), |b| b.len())])?;
-    let how = Sgd { rate, weight_decay, momentum, first };
-    detached(py, |level| math::sgd_step(level, how, value, gradient, buffer))
-}
-
-/// A step of AdamW, in place.
-#[pyfunction]
-#[expect(clippy::too_many_arguments, reason = "four arrays and the numbers of the step")]
-pub(crate) fn adamw_step(
-    py: Python<'_>,
-    value: Any<'_, '_>,
-    gradient: Any<'_, '_>,
-    mean: Any<'_, '_>,
-    square: Any<'_, '_>,
-    rate: f64,
-    betas: [f64; 2],
-    eps: f64,
-    weight_decay: f64,
-    step: u64,
-) -> PyResult<()> {
-    let (mut value, gradient, mut mean, mut square) =
-        (output(value)?, input(gradient)?, output(mean)?, output(square)?);
-    let (value, gradient) = (elements_mut(&mut value)?, elements(&gradient)?);
-    let (mean, square) = (elements_mut(&mut mean)?, elements_mut(&mut square)?);
-    same_length(&[value.len(), gradient.len(), mean.len(), square.len()])?;
-    if step == 0 {
-        return Err(PyValueError::new_err("steps are counted from 1, got 0"));
-    }
-    let how = AdamW { rate, betas, eps, weight_decay, step };
-    detached(py, |level| math::adamw_step(level, how, AdamWState { value, mean, square }, gradient))
 }

@@ -24,6 +24,8 @@ pub trait Bits:
     fn plus(self, other: Self) -> Self;
     /// Subtraction modulo 2^width.
     fn minus(self, other: Self) -> Self;
+    /// Whether it is smaller, both read as two's complement.
+    fn signed_less(self, other: Self) -> bool;
     /// Widens a code.
     fn from_u32(value: u32) -> Self;
     /// The low 32 bits.
@@ -112,6 +114,10 @@ macro_rules! float {
             #[inline(always)]
             fn minus(self, other: Self) -> Self {
                 self.wrapping_sub(other)
+            }
+            #[inline(always)]
+            fn signed_less(self, other: Self) -> bool {
+                self.cast_signed() < other.cast_signed()
             }
             #[inline(always)]
             fn from_u32(value: u32) -> Self {

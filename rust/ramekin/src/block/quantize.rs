@@ -153,7 +153,8 @@ impl Work<'_> {
     ) -> Result<Sums, ThreadsError> {
         let mut sums = vec![Sums::default(); parts.len()];
         let count = parts.len();
-        parallel::share(parts.into_iter().zip(&mut sums), count, |(part, sums)| {
+        // From the end: where the array was read for its largest magnitude before, its end is still in the caches.
+        parallel::share(parts.into_iter().zip(&mut sums).rev(), count, |(part, sums)| {
             // Held once for the many steps of a part.
             let _guard = fpenv::Guard::new();
             if !self.stop.load(Ordering::Relaxed) {

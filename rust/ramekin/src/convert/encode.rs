@@ -38,7 +38,7 @@ pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(
         _ => {
             // A finite number that does not go away from zero: one comparison tells the sign too.
             let inward = match DIRECTION {
-                direction::TOWARD_POSITIVE => bits.minus(!(F::Bits::ONES >> 1)) < F::INFINITY,
+                direction::TOWARD_POSITIVE => bits.signed_less(F::INFINITY | !(F::Bits::ONES >> 1)),
                 direction::TOWARD_NEGATIVE => bits < F::INFINITY,
                 _ => magnitude < F::INFINITY,
             };
@@ -55,10 +55,16 @@ pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(
     let sign = (bits >> p.sign_shift) & p.sign_bit;
     if SHAPE == shape::UNSIGNED_ZERO || SHAPE == shape::NAN_OVERFLOW {
         let signless = code & p.magnitude_mask == F::Bits::ZERO;
-        (code ^ if signless { F::Bits::ZERO } else { sign }).low_u32()
-    } else {
-        (code ^ sign).low_u32()
+        // The same, said in two ways: each is the shorter one where it stands.
+        return match DIRECTION {
+            direction::TOWARD_POSITIVE | direction::TO_ODD if negative & !signless => code ^ p.sign_bit,
+            direction::TOWARD_POSITIVE | direction::TO_ODD => code,
+            _ if signless => code,
+            _ => code ^ sign,
+        }
+        .low_u32();
     }
+    (code ^ sign).low_u32()
 }
 
 /// One where the condition holds.

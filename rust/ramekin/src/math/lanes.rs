@@ -3,24 +3,35 @@
 /// Element `k` of a sum goes to lane `k mod 16`.
 pub(super) const LANES: usize = 16;
 
-/// Adds a term `of(k)` for each of `0..count` in lanes, each ascending from +0, then lane `l + 8` to lane `l`, and so
-/// with 4, 2 and 1.
+/// Adds a term of each element of a slice, or of those of several slices of one length, in lanes, each ascending from
+/// +0, then lane `l + 8` to lane `l`, and so with 4, 2 and 1.
 macro_rules! sum_of {
-    ($count:expr, $k:ident => $term:expr) => {{
-        let count: usize = $count;
+    ($x:ident in $xs:expr => $term:expr) => {{
         let mut lanes = [0.0f64; crate::math::lanes::LANES];
-        let whole = count / crate::math::lanes::LANES * crate::math::lanes::LANES;
-        let mut first = 0;
-        while first < whole {
-            for (lane, sum) in lanes.iter_mut().enumerate() {
-                let $k = first + lane;
-                *sum += $term;
+        for xs in $xs.chunks(crate::math::lanes::LANES) {
+            for (lane, &$x) in lanes.iter_mut().zip(xs) {
+                *lane += $term;
             }
-            first += crate::math::lanes::LANES;
         }
-        for (lane, sum) in lanes.iter_mut().enumerate().take(count - whole) {
-            let $k = whole + lane;
-            *sum += $term;
+        crate::math::lanes::tree(lanes)
+    }};
+    ($x:ident in $xs:expr, $y:ident in $ys:expr => $term:expr) => {{
+        let mut lanes = [0.0f64; crate::math::lanes::LANES];
+        let chunks = $xs.chunks(crate::math::lanes::LANES).zip($ys.chunks(crate::math::lanes::LANES));
+        for (xs, ys) in chunks {
+            for ((lane, &$x), &$y) in lanes.iter_mut().zip(xs).zip(ys) {
+                *lane += $term;
+            }
+        }
+        crate::math::lanes::tree(lanes)
+    }};
+    ($x:ident in $xs:expr, $y:ident in $ys:expr, $z:ident in $zs:expr => $term:expr) => {{
+        let mut lanes = [0.0f64; crate::math::lanes::LANES];
+        let chunks = $xs.chunks(crate::math::lanes::LANES).zip($ys.chunks(crate::math::lanes::LANES));
+        for ((xs, ys), zs) in chunks.zip($zs.chunks(crate::math::lanes::LANES)) {
+            for (((lane, &$x), &$y), &$z) in lanes.iter_mut().zip(xs).zip(ys).zip(zs) {
+                *lane += $term;
+            }
         }
         crate::math::lanes::tree(lanes)
     }};
@@ -37,10 +48,4 @@ pub(super) fn tree(mut lanes: [f64; LANES]) -> f64 {
         width /= 2;
     }
     lanes[0]
-}
-
-/// The sum of float64 numbers.
-#[inline(always)]
-pub(super) fn sum_of_slice(x: &[f64]) -> f64 {
-    sum_of!(x.len(), k => x[k])
 }

@@ -33,9 +33,9 @@ impl Norm {
     #[inline(always)]
     fn moments(self, x: &[f32]) -> Moments {
         let n = x.len() as f64;
-        let mean = if self.centred { sum_of!(x.len(), k => f64::from(x[k])) / n } else { 0.0 };
-        let square = sum_of!(x.len(), k => {
-            let from_mean = f64::from(x[k]) - mean;
+        let mean = if self.centred { sum_of!(x in x => f64::from(x)) / n } else { 0.0 };
+        let square = sum_of!(x in x => {
+            let from_mean = f64::from(x) - mean;
             from_mean * from_mean
         }) / n;
         (mean, 1.0 / (square + self.eps).sqrt())
@@ -120,14 +120,13 @@ impl Kernel for Backward<'_> {
         for (((x, dy), dx), moments) in rows.zip(self.dx.chunks_exact_mut(width)).zip(self.moments) {
             let (mean, factor) = self.norm.moments(x);
             *moments = (mean, factor);
-            let width = width.min(x.len()).min(dy.len());
             let shift = if self.norm.centred {
-                sum_of!(width, k => f64::from(dy[k]) * f64::from(w[k])) / n
+                sum_of!(dy in dy, w in w => f64::from(dy) * f64::from(w)) / n
             } else {
                 0.0
             };
-            let slope = sum_of!(width, k => {
-                f64::from(dy[k]) * f64::from(w[k]) * ((f64::from(x[k]) - mean) * factor)
+            let slope = sum_of!(x in x, dy in dy, w in w => {
+                f64::from(dy) * f64::from(w) * ((f64::from(x) - mean) * factor)
             }) / n;
             for (((dx, &x), &dy), &w) in dx.iter_mut().zip(x).zip(dy).zip(w) {
                 let h = (f64::from(x) - mean) * factor;

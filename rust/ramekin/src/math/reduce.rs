@@ -8,7 +8,7 @@ use crate::parallel::ThreadsError;
 use crate::simd::Simd;
 
 /// Elements of a row that are summed in lanes; the sums of such pieces are added in ascending order.
-const PIECE: usize = 1 << 16;
+pub(super) const PIECE: usize = 1 << 16;
 
 /// What is summed.
 #[derive(Clone, Copy)]
@@ -28,11 +28,10 @@ impl Kernel for Pieces<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> f64 {
-        let x = self.x;
         match self.term {
-            Term::Value => sum_of!(x.len(), k => f64::from(x[k])),
+            Term::Value => sum_of!(x in self.x => f64::from(x)),
             // Exact: the square of a float32 has 48 bits.
-            Term::Square => sum_of!(x.len(), k => f64::from(x[k]) * f64::from(x[k])),
+            Term::Square => sum_of!(x in self.x => f64::from(x) * f64::from(x)),
         }
     }
 }
@@ -59,24 +58,29 @@ impl Kernel for Finish<'_> {
     }
 }
 
+/// The sums of the pieces of each row.
+fn piece_sums(level: Level, x: &[f32], width: usize, term: Term) -> Result<Vec<f64>, ThreadsError> {
+    let count = count(x.len(), width) * width.div_ceil(PIECE);
+    let mut pieces = vec![0.0; count];
+    let part = rows_of_part(width.min(PIECE));
+    let all = x.chunks(width).flat_map(|row| row.chunks(PIECE)).zip(pieces.iter_mut());
+    // As many pieces as make a part are taken at once.
+    let all = Parts { all, part };
+    share(all, count, width.min(PIECE), |pieces| {
+        for (x, piece) in pieces {
+            *piece = level.run(Pieces { x, term });
+        }
+    })?;
+    Ok(pieces)
+}
+
 fn reduce(level: Level, x: &[f32], width: usize, out: &mut [f32], term: Term) -> Result<(), ThreadsError> {
     if width == 0 || out.is_empty() {
         out.fill(0.0);
         return Ok(());
     }
-    let rows = count(x.len(), width);
-    assert_eq!(rows, out.len(), "one sum for each row");
-    let each = width.div_ceil(PIECE);
-    let mut pieces = vec![0.0; rows * each];
-    let part = rows_of_part(width.min(PIECE));
-    let all = x.chunks(width).flat_map(|row| row.chunks(PIECE)).zip(pieces.iter_mut());
-    // As many pieces as make a part are taken at once.
-    let all = Parts { all, part };
-    share(all, rows * each, width.min(PIECE), |pieces| {
-        for (x, piece) in pieces {
-            *piece = level.run(Pieces { x, term });
-        }
-    })?;
+    assert_eq!(count(x.len(), width), out.len(), "one sum for each row");
+    let pieces = piece_sums(level, x, width, term)?;
     level.run(Finish { pieces: &pieces, out });
     Ok(())
 }
@@ -122,6 +126,40 @@ pub fn sum(level: Level, x: &[f32], width: usize, out: &mut [f32]) -> Result<(),
 /// As [`sum`].
 pub fn sum_of_squares(level: Level, x: &[f32], width: usize, out: &mut [f32]) -> Result<(), ThreadsError> {
     reduce(level, x, width, out, Term::Square)
+}
+
+/// Adds numbers in ascending order from +0.
+pub(super) struct Ascending<'a>(pub(super) &'a [f64]);
+
+impl Kernel for Ascending<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> f64 {
+        let mut sum = 0.0;
+        for x in self.0 {
+            sum += x;
+        }
+        sum
+    }
+}
+
+/// The sum of all squares, as [`sum_of_squares`] of one row but left in float64, where no square of a float32
+/// overflows or underflows.
+///
+/// # Errors
+///
+/// As [`sum`].
+///
+/// # Panics
+///
+/// If the CPU lacks `level`.
+pub fn total_of_squares(level: Level, x: &[f32]) -> Result<f64, ThreadsError> {
+    if x.is_empty() {
+        return Ok(0.0);
+    }
+    let pieces = piece_sums(level, x, x.len(), Term::Square)?;
+    Ok(level.run(Ascending(&pieces)))
 }
 
 /// An integer that orders float32 numbers, -0 below +0.

@@ -4,7 +4,7 @@
 //! [`super::sum`], all in float64. A row with NaN or an infinity that is its largest element has no softmax: it gives NaN.
 
 use super::elementary::{exp, log};
-use super::lanes::{sum_of, sum_of_slice};
+use super::lanes::sum_of;
 use super::map::rounded;
 use super::reduce::largest;
 use super::rows::{count, rows_of_part, share};
@@ -19,7 +19,7 @@ fn exponentials(x: &[f32], e: &mut [f64]) -> (f64, f64) {
     for (e, &x) in e.iter_mut().zip(x) {
         *e = exp(f64::from(x) - most);
     }
-    (most, sum_of_slice(&e[..x.len()]))
+    (most, sum_of!(e in e[..x.len()] => e))
 }
 
 struct Softmax<'a> {
@@ -101,7 +101,7 @@ impl Kernel for SoftmaxGradient<'_> {
         let width = self.width;
         let rows = self.y.chunks_exact(width).zip(self.dy.chunks_exact(width));
         for ((y, dy), dx) in rows.zip(self.dx.chunks_exact_mut(width)) {
-            let dot = sum_of!(y.len().min(dy.len()), k => f64::from(y[k]) * f64::from(dy[k]));
+            let dot = sum_of!(y in y, dy in dy => f64::from(y) * f64::from(dy));
             for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
                 *dx = rounded(f64::from(y) * (f64::from(dy) - dot));
             }
@@ -143,6 +143,10 @@ impl<'a> Labels<'a> {
     pub fn new(labels: &'a [i64], width: usize) -> Option<Self> {
         let known = |label: &i64| usize::try_from(*label).is_ok_and(|label| label < width);
         labels.iter().all(known).then_some(Self(labels))
+    }
+
+    pub(super) fn as_slice(self) -> &'a [i64] {
+        self.0
     }
 }
 
@@ -188,7 +192,7 @@ impl Kernel for Mean<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> f32 {
         let losses = self.0;
-        rounded(sum_of!(losses.len(), k => f64::from(losses[k])) / losses.len() as f64)
+        rounded(sum_of!(loss in losses => f64::from(loss)) / losses.len() as f64)
     }
 }
 
@@ -212,7 +216,7 @@ pub fn cross_entropy(
     losses: &mut [f32],
     gradient: &mut [f32],
 ) -> Result<f32, ThreadsError> {
-    let (rows, labels) = (count(x.len(), width), labels.0);
+    let (rows, labels) = (count(x.len(), width), labels.as_slice());
     assert!(rows == labels.len() && rows == losses.len() && x.len() == gradient.len(), "the lengths differ");
     let part = rows_of_part(width);
     let parts = x.chunks(part * width).zip(gradient.chunks_mut(part * width));

@@ -201,6 +201,17 @@ def test_a_scaled_format_lies_where_the_largest_number_is() -> None:
     assert normal.hint == "float8_e4m3fn, scaled: 2⁻¹⁷ to 2⁻²"
 
 
+def test_gradients_of_a_first_layer_are_those_of_wgrad() -> None:
+    seen = [observed(0, "0", "wgrad_gradients", exponents=(100,), lowest_exponent=-10)]
+    picture = exponent_histograms(run(observations=tuple(seen)), "gradients")
+    assert [mark.hint for mark in rects(picture, "%")] == ["2⁻¹⁰: 100 %"]
+    assert "not observed" in exponent_histograms(run(observations=tuple(seen)), "weights").texts
+    # Where there is a dgrad its operand alone is counted.
+    seen += [observed(0, "2", slot, exponents=(100,), lowest_exponent=-8) for slot in OPERANDS["gradients"]]
+    both = exponent_histograms(run(observations=tuple(seen)), "gradients")
+    assert [mark.hint for mark in rects(both, "%")] == ["2⁻¹⁰: 50 %", "2⁻⁸: 50 %"]
+
+
 def test_what_was_lost_is_said() -> None:
     seen = tuple(
         observed(0, layer, "gradients", underflow=share, overflow=0.5)

@@ -20,6 +20,7 @@ from ramekin.formats import (
 from ramekin.nn.observation import OperandRecord
 from ramekin.reach import Reach, reach
 from ramekin.report.colors import ACCENT, DIM, INK
+from ramekin.report.noise import OPERANDS
 from ramekin.report.picture import Picture, text_width
 from ramekin.report.runs import Run
 from ramekin.report.scales import power
@@ -56,8 +57,8 @@ def exponent_window(run: Run) -> tuple[int, int]:
     return max(min(first - 1, high - _LEAST), high - _MOST), high
 
 
-def exponent_histograms(run: Run, slot: str) -> Picture:
-    """Draw the exponents of an operand in the first, the middle and the last observed step, of all layers.
+def exponent_histograms(run: Run, group: str) -> Picture:
+    """Draw the exponents of operands in the first, the middle and the last observed step, of all layers.
 
     Below lie the operand's own format, where it has a scale at the place where that puts the largest number
     of the last of these steps, and other formats as they are: broad where their numbers are normal, thin
@@ -67,21 +68,26 @@ def exponent_histograms(run: Run, slot: str) -> Picture:
     ----------
     run : Run
         With observations.
-    slot : str
-        One of the six operands.
+    group : str
+        A key of :data:`~ramekin.report.noise.OPERANDS`. Of the slots of a group the first that a layer has
+        counts: a first layer has no dgrad, and its gradients are those of wgrad.
     """
-    records = [record for record in run.history.observations if record.slot == slot]
+    records = _records(run, group)
+    if not records:
+        picture = Picture(f"Exponents of {group}", "Nothing was observed.", _WIDTH, _TOP)
+        picture.heading(0, 10, group.capitalize(), "not observed")
+        return picture
     steps = sorted({record.step for record in records})
     middle = min(steps, key=lambda step: abs(2 * step - steps[0] - steps[-1]))
     shown = list(dict.fromkeys((steps[0], middle, steps[-1])))
     low, high = exponent_window(run)
-    own = _own_formats(run, slot, [record for record in records if record.step == steps[-1]])
+    own = _own_formats(run, [record for record in records if record.step == steps[-1]])
     others = [fmt for fmt in _COMPARED if str(fmt) not in own]
     left = 12 + max(text_width(name, 11) for name in [*own, *map(str, others)])
     step = _WIDTH / (high - low)
     height = _TOP + len(shown) * (_BARS + _GAP) + 26 + _LINE * (len(own) + len(others))
-    picture = Picture(f"Exponents of {slot}", "", left + _WIDTH + 8, height)
-    picture.heading(0, 10, slot.capitalize())
+    picture = Picture(f"Exponents of {group}", "", left + _WIDTH + 8, height)
+    picture.heading(0, 10, group.capitalize())
 
     def x(exponent: float) -> float:
         return left + (min(max(exponent, low), high) - low) * step
@@ -99,7 +105,7 @@ def exponent_histograms(run: Run, slot: str) -> Picture:
         for place, share in enumerate(shares):
             if share > 0:
                 tall = max(share / most * (_BARS - 12), 1.0)
-                hint = f"{power(low + place)}: {100 * share:.2g} %"
+                hint = f"{power(low + place)}: {100 * share:.3g} %"
                 picture.rect(x(low + place), base - tall, step - 0.8, tall, ACCENT, hint)
         picture.line([(left, base), (left + _WIDTH, base)], DIM)
         told.append(f"step {at}: most at {power(low + int(shares.argmax()))}, {note or 'nothing lost'}")
@@ -119,13 +125,23 @@ def exponent_histograms(run: Run, slot: str) -> Picture:
     return picture
 
 
-def _own_formats(run: Run, slot: str, records: Sequence[OperandRecord]) -> dict[str, Reach]:
+def _records(run: Run, group: str) -> list[OperandRecord]:
+    """Return one record of a group for each layer and observed step."""
+    chosen: dict[tuple[int, str], OperandRecord] = {}
+    for slot in OPERANDS[group]:
+        for record in run.history.observations:
+            if record.slot == slot:
+                chosen.setdefault((record.step, record.layer), record)
+    return list(chosen.values())
+
+
+def _own_formats(run: Run, records: Sequence[OperandRecord]) -> dict[str, Reach]:
     """Return the formats that layers of a step had their operand in, by how they are called."""
     largest: dict[tuple[FloatFormat | BlockFormat, bool], float] = {}
     for record in records:
         recipe = run.recipe(record.recipe)
         if recipe is not None:
-            operand = recipe.operand(slot)
+            operand = recipe.operand(record.slot)
             kind = (operand.format, operand.scaling != "none")
             largest[kind] = max(largest.get(kind, 0.0), record.amax)
     own = {}

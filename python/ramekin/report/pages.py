@@ -138,7 +138,7 @@ def _details(run: Run, is_open: bool, names: Iterator[str]) -> list[str]:
         body.append(_figure(maps, names, _NOISE))
         body.append(_figure([noise_key(900)], names))
         body.append("<h3>Exponents against what formats reach</h3>")
-        histograms = [exponent_histograms(run, slot) for slot in OPERANDS]
+        histograms = [exponent_histograms(run, group) for group in OPERANDS]
         body.append(_figure(histograms, names, _EXPONENTS))
     return [*body, "</details>"]
 

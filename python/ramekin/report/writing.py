@@ -148,7 +148,7 @@ def run_picture(run: Run) -> Picture:
     rows = [precision_map(run), *_switches(run)]
     if run.history.observations:
         maps = beside([noise_map(run, group) for group in OPERANDS])
-        histograms = beside([exponent_histograms(run, slot) for slot in OPERANDS])
+        histograms = beside([exponent_histograms(run, group) for group in OPERANDS])
         rows += [_section("Rounding noise of each layer", "Beside each row: decibels at the end."), maps]
         rows += [
             noise_key(maps.width),

@@ -2,14 +2,13 @@
 
 use std::ops::Range;
 
-use super::floats::Convert;
 use super::quantize::Quantize;
 use super::scale::Scales;
 use super::scheme::Scale;
 use super::spread::{Product, Spread, Times};
 use super::stats::{Sum, Sums};
 use crate::convert::pack::pack_here;
-use crate::convert::{Code, Products, decode, encode, encode_products};
+use crate::convert::{Code, Products, decode, encode, encode_products, fits};
 use crate::float::{Bits, Float};
 use crate::format::FloatFormat;
 use crate::isa::{Kernel, Level};
@@ -34,22 +33,25 @@ pub(super) struct Rounder<'a, F> {
     width: usize,
     scaled: Vec<F>,
     codes: Vec<u8>,
-    sums: Buffers,
-}
-
-/// Numbers of [`Rounder::sums`].
-#[derive(Default)]
-struct Buffers {
-    x: Vec<f64>,
-    y: Vec<f64>,
+    /// Of sums: what elements became, in a machine float that has them all, and the scales of blocks.
+    narrow: Vec<f32>,
+    wide: Vec<f64>,
     scales: Vec<f64>,
-    values: Vec<f64>,
-    largest: Vec<f64>,
 }
 
 impl<'a, F: Float> Rounder<'a, F> {
     pub fn new(level: Level, how: &'a Quantize<'a>, columns: usize, width: usize) -> Self {
-        Self { level, how, columns, width, scaled: Vec::new(), codes: Vec::new(), sums: Buffers::default() }
+        Self {
+            level,
+            how,
+            columns,
+            width,
+            scaled: Vec::new(),
+            codes: Vec::new(),
+            narrow: Vec::new(),
+            wide: Vec::new(),
+            scales: Vec::new(),
+        }
     }
 
     /// Rounds a part of a row.
@@ -109,30 +111,44 @@ impl<'a, F: Float> Rounder<'a, F> {
         tensor_scale: Option<f64>,
     ) -> Sums {
         let (level, scheme) = (self.level, &self.how.scheme);
-        let Buffers { x, y, scales: of_blocks, values, largest } = &mut self.sums;
-        for buffer in [&mut *x, &mut *y, &mut *values, &mut *largest] {
-            buffer.resize(line.len(), 0.0);
-        }
+        let mut of_blocks = std::mem::take(&mut self.scales);
         of_blocks.resize(place.factors.len(), 0.0);
-        level.run(Convert { from: line, to: x });
-        scales.values(level, scheme.scale, at, of_blocks);
+        scales.values(level, scheme.scale, at, &mut of_blocks);
         if let Some(scale) = tensor_scale {
-            level.run(Times { scale, out: of_blocks });
+            level.run(Times { scale, out: &mut of_blocks });
         }
+        let sums = if fits::<f32>(scheme.element) {
+            let mut values = std::mem::take(&mut self.narrow);
+            let sums = self.compared(line, place, out, &of_blocks, &mut values);
+            self.narrow = values;
+            sums
+        } else {
+            let mut values = std::mem::take(&mut self.wide);
+            let sums = self.compared(line, place, out, &of_blocks, &mut values);
+            self.wide = values;
+            sums
+        };
+        self.scales = of_blocks;
+        sums
+    }
+
+    fn compared<C: Code, V: Float>(
+        &self,
+        line: &[F],
+        place: &Place<'_, F>,
+        out: &[C],
+        scales: &[f64],
+        values: &mut Vec<V>,
+    ) -> Sums {
+        let (level, scheme) = (self.level, &self.how.scheme);
+        values.resize(line.len(), V::from_bits_of(V::Bits::ZERO));
         if scheme.element.bits() < 8 || scheme.integer {
             decode(level, scheme.element, &self.codes, values);
         } else {
             decode(level, scheme.element, out, values);
         }
-        let spread = |row: &[f64], out: &mut [f64]| {
-            let (first, width, factors) = (place.first, self.width, &*of_blocks);
-            let products = Products { row, first, width, factors, numbers: false };
-            level.run(Spread { products, product: Product::Plain, out });
-        };
-        spread(values, y);
-        values.fill(overflow(scheme.element));
-        spread(values, largest);
-        level.run(Sum { x, y, largest })
+        let largest = overflow(scheme.element);
+        level.run(Sum { x: line, values, first: place.first, width: self.width, scales, largest })
     }
 }
 

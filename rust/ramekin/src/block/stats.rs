@@ -1,5 +1,8 @@
 //! What rounding did to some numbers, added up in float64.
 
+use std::ops::Range;
+
+use crate::float::Float;
 use crate::isa::Kernel;
 use crate::simd::Simd;
 
@@ -50,56 +53,124 @@ const LANES: usize = 8;
 /// Numbers whose terms are worked out before they are added.
 const CHUNK: usize = 256;
 
-/// The sums over some numbers: of every 256, every eighth goes to the same lane, and lanes are added in ascending
-/// order.
-pub(super) struct Sum<'a> {
-    pub x: &'a [f64],
-    pub y: &'a [f64],
-    /// What overflows is larger in magnitude.
-    pub largest: &'a [f64],
+/// The sums over a part of a row: of every 256 numbers, every eighth goes to the same lane, and lanes are added in
+/// ascending order.
+pub(super) struct Sum<'a, F, V> {
+    pub x: &'a [F],
+    /// What elements became, to be multiplied by the scales of their blocks.
+    pub values: &'a [V],
+    /// Columns of the first block that lie before, and of a block.
+    pub first: usize,
+    pub width: usize,
+    pub scales: &'a [f64],
+    /// What overflows is larger in magnitude, times the scale.
+    pub largest: f64,
 }
 
-impl Kernel for Sum<'_> {
+/// A chunk of numbers, what they became, and what overflows is larger than.
+struct Chunk {
+    x: [f64; CHUNK],
+    y: [f64; CHUNK],
+    largest: [f64; CHUNK],
+}
+
+impl<F: Float, V: Float> Kernel for Sum<'_, F, V> {
     type Output = Sums;
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> Sums {
         let mut all = Sums::default();
-        let mut terms = [[0.0f64; CHUNK]; 5];
-        let chunks = self.x.chunks(CHUNK).zip(self.y.chunks(CHUNK)).zip(self.largest.chunks(CHUNK));
-        for ((x, y), largest) in chunks {
-            let [error, error2, x2, xy, y2] = &mut terms;
-            let mut ratio = i64::MIN;
-            for i in 0..x.len().min(y.len()) {
-                let finite = x[i].is_finite() & y[i].is_finite();
-                let (x, y) = if finite { (x[i], y[i]) } else { (0.0, 0.0) };
-                error[i] = (y - x).abs();
-                ratio = ratio.max(rough_ratio(error[i], x));
-                error2[i] = error[i] * error[i];
-                x2[i] = x * x;
-                xy[i] = x * y;
-                y2[i] = y * y;
+        let mut chunk = Chunk { x: [0.0; CHUNK], y: [0.0; CHUNK], largest: [0.0; CHUNK] };
+        let (mut scales, mut left) = (self.scales, self.width - self.first);
+        for (x, values) in self.x.chunks(CHUNK).zip(self.values.chunks(CHUNK)) {
+            for (to, x) in chunk.x.iter_mut().zip(x) {
+                *to = x.to_f64();
             }
-            let (mut overflow, mut underflow, mut nonfinite) = (0u64, 0u64, 0u64);
-            for ((&x, &y), &largest) in x.iter().zip(y).zip(largest) {
-                overflow += u64::from((x.abs() > largest) & x.is_finite());
-                underflow += u64::from((x != 0.0) & (y == 0.0));
-                nonfinite += u64::from(!(x.is_finite() & y.is_finite()));
+            match (self.width, left) {
+                // The common widths, so that the compiler knows them.
+                (32, 32) => scales = chunk.by_blocks::<V, 32>(values, scales, self.largest),
+                (16, 16) => scales = chunk.by_blocks::<V, 16>(values, scales, self.largest),
+                _ => {
+                    let mut done = 0;
+                    while done < values.len() {
+                        let here = done..done + left.min(values.len() - done);
+                        (done, left) = (here.end, left - here.len());
+                        chunk.fill(here.clone(), &values[here], scales[0], self.largest);
+                        if left == 0 {
+                            (scales, left) = (&scales[1..], self.width);
+                        }
+                    }
+                }
             }
-            let n = x.len();
-            all = all.and(&Sums {
-                max_abs: largest_of(&error[..n]),
-                max_rel: if may_exceed(ratio, all.max_rel) { largest_ratio(&error[..n], x, y) } else { 0.0 },
-                error2: sum_of(&error2[..n]),
-                x2: sum_of(&x2[..n]),
-                xy: sum_of(&xy[..n]),
-                y2: sum_of(&y2[..n]),
-                overflow,
-                underflow,
-                nonfinite,
-            });
+            all = all.and(&chunk.sums(x.len(), all.max_rel));
         }
         all
+    }
+}
+
+impl Chunk {
+    /// Takes what blocks became, and returns the scales of those that come after.
+    #[inline(always)]
+    fn by_blocks<'a, V: Float, const WIDTH: usize>(
+        &mut self,
+        values: &[V],
+        scales: &'a [f64],
+        largest: f64,
+    ) -> &'a [f64] {
+        let (blocks, rest) = values.as_chunks::<WIDTH>();
+        let (of_blocks, after) = scales.split_at(blocks.len());
+        for (i, (values, &scale)) in blocks.iter().zip(of_blocks).enumerate() {
+            self.fill(i * WIDTH..(i + 1) * WIDTH, values, scale, largest);
+        }
+        if !rest.is_empty() {
+            // The end of the row.
+            self.fill(blocks.len() * WIDTH..values.len(), rest, after[0], largest);
+        }
+        after
+    }
+
+    #[inline(always)]
+    fn fill<V: Float>(&mut self, here: Range<usize>, values: &[V], scale: f64, largest: f64) {
+        for (y, value) in self.y[here.clone()].iter_mut().zip(values) {
+            *y = value.to_f64() * scale;
+        }
+        self.largest[here].fill(largest * scale);
+    }
+
+    /// The sums over the first `n`, given the largest relative error before.
+    #[inline(always)]
+    fn sums(&self, n: usize, max_rel: f64) -> Sums {
+        let mut terms = [[0.0f64; CHUNK]; 5];
+        let (x, y, largest) = (&self.x[..n], &self.y[..n], &self.largest[..n]);
+        let [error, error2, x2, xy, y2] = &mut terms;
+        let mut ratio = i64::MIN;
+        for i in 0..n {
+            let finite = x[i].is_finite() & y[i].is_finite();
+            let (x, y) = if finite { (x[i], y[i]) } else { (0.0, 0.0) };
+            error[i] = (y - x).abs();
+            ratio = ratio.max(rough_ratio(error[i], x));
+            error2[i] = error[i] * error[i];
+            x2[i] = x * x;
+            xy[i] = x * y;
+            y2[i] = y * y;
+        }
+        let (mut overflow, mut underflow, mut nonfinite) = (0u64, 0u64, 0u64);
+        for ((&x, &y), &largest) in x.iter().zip(y).zip(largest) {
+            overflow += u64::from((x.abs() > largest) & x.is_finite());
+            underflow += u64::from((x != 0.0) & (y == 0.0));
+            nonfinite += u64::from(!(x.is_finite() & y.is_finite()));
+        }
+        Sums {
+            max_abs: largest_of(&error[..n]),
+            max_rel: if may_exceed(ratio, max_rel) { largest_ratio(&error[..n], x, y) } else { 0.0 },
+            error2: sum_of(&error2[..n]),
+            x2: sum_of(&x2[..n]),
+            xy: sum_of(&xy[..n]),
+            y2: sum_of(&y2[..n]),
+            overflow,
+            underflow,
+            nonfinite,
+        }
     }
 }
 
@@ -189,9 +260,15 @@ mod tests {
             let right = x.iter().zip(&y).fold(0.0f64, |most, (x, y)| {
                 if *x == 0.0 || !x.is_finite() { most } else { most.max((y - x).abs() / x.abs()) }
             });
-            let largest = vec![f64::INFINITY; n];
             for level in Level::available() {
-                let sums = level.run(Sum { x: &x, y: &y, largest: &largest });
+                let sums = level.run(Sum {
+                    x: &x,
+                    values: &y,
+                    first: 3,
+                    width: 77,
+                    scales: &[1.0; 14],
+                    largest: f64::INFINITY,
+                });
                 assert_eq!(sums.max_rel, right, "{level}");
                 assert_eq!(sums.nonfinite, 91, "{level}");
             }

@@ -1,7 +1,5 @@
 //! What rounding did to some numbers, added up in float64.
 
-use std::ops::Range;
-
 use crate::float::Float;
 use crate::isa::Kernel;
 use crate::simd::Simd;
@@ -67,11 +65,11 @@ pub(super) struct Sum<'a, F, V> {
     pub largest: f64,
 }
 
-/// A chunk of numbers, what they became, and what overflows is larger than.
+/// A chunk of numbers, what they became, and the scales of their blocks.
 struct Chunk {
     x: [f64; CHUNK],
     y: [f64; CHUNK],
-    largest: [f64; CHUNK],
+    scales: [f64; CHUNK],
 }
 
 impl<F: Float, V: Float> Kernel for Sum<'_, F, V> {
@@ -80,68 +78,54 @@ impl<F: Float, V: Float> Kernel for Sum<'_, F, V> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> Sums {
         let mut all = Sums::default();
-        let mut chunk = Chunk { x: [0.0; CHUNK], y: [0.0; CHUNK], largest: [0.0; CHUNK] };
+        let mut chunk = Chunk { x: [0.0; CHUNK], y: [0.0; CHUNK], scales: [0.0; CHUNK] };
         let (mut scales, mut left) = (self.scales, self.width - self.first);
         for (x, values) in self.x.chunks(CHUNK).zip(self.values.chunks(CHUNK)) {
-            for (to, x) in chunk.x.iter_mut().zip(x) {
-                *to = x.to_f64();
-            }
             match (self.width, left) {
                 // The common widths, so that the compiler knows them.
-                (32, 32) => scales = chunk.by_blocks::<V, 32>(values, scales, self.largest),
-                (16, 16) => scales = chunk.by_blocks::<V, 16>(values, scales, self.largest),
+                (32, 32) => scales = chunk.spread::<32>(values.len(), scales),
+                (16, 16) => scales = chunk.spread::<16>(values.len(), scales),
                 _ => {
                     let mut done = 0;
                     while done < values.len() {
                         let here = done..done + left.min(values.len() - done);
                         (done, left) = (here.end, left - here.len());
-                        chunk.fill(here.clone(), &values[here], scales[0], self.largest);
+                        chunk.scales[here].fill(scales[0]);
                         if left == 0 {
                             (scales, left) = (&scales[1..], self.width);
                         }
                     }
                 }
             }
-            all = all.and(&chunk.sums(x.len(), all.max_rel));
+            for (to, x) in chunk.x.iter_mut().zip(x) {
+                *to = x.to_f64();
+            }
+            for ((y, value), scale) in chunk.y.iter_mut().zip(values).zip(&chunk.scales) {
+                *y = value.to_f64() * scale;
+            }
+            all = all.and(&chunk.sums(x.len(), self.largest, all.max_rel));
         }
         all
     }
 }
 
 impl Chunk {
-    /// Takes what blocks became, and returns the scales of those that come after.
+    /// Gives `n` numbers the scales of their blocks, and returns those of the blocks that come after.
     #[inline(always)]
-    fn by_blocks<'a, V: Float, const WIDTH: usize>(
-        &mut self,
-        values: &[V],
-        scales: &'a [f64],
-        largest: f64,
-    ) -> &'a [f64] {
-        let (blocks, rest) = values.as_chunks::<WIDTH>();
-        let (of_blocks, after) = scales.split_at(blocks.len());
-        for (i, (values, &scale)) in blocks.iter().zip(of_blocks).enumerate() {
-            self.fill(i * WIDTH..(i + 1) * WIDTH, values, scale, largest);
-        }
-        if !rest.is_empty() {
-            // The end of the row.
-            self.fill(blocks.len() * WIDTH..values.len(), rest, after[0], largest);
+    fn spread<'a, const WIDTH: usize>(&mut self, n: usize, scales: &'a [f64]) -> &'a [f64] {
+        let (here, after) = scales.split_at(n.div_ceil(WIDTH));
+        let (blocks, _) = self.scales.as_chunks_mut::<WIDTH>();
+        for (block, &scale) in blocks.iter_mut().zip(here) {
+            *block = [scale; WIDTH];
         }
         after
     }
 
+    /// The sums over the first `n`, given what overflows before scaling and the largest relative error so far.
     #[inline(always)]
-    fn fill<V: Float>(&mut self, here: Range<usize>, values: &[V], scale: f64, largest: f64) {
-        for (y, value) in self.y[here.clone()].iter_mut().zip(values) {
-            *y = value.to_f64() * scale;
-        }
-        self.largest[here].fill(largest * scale);
-    }
-
-    /// The sums over the first `n`, given the largest relative error before.
-    #[inline(always)]
-    fn sums(&self, n: usize, max_rel: f64) -> Sums {
+    fn sums(&self, n: usize, largest: f64, max_rel: f64) -> Sums {
         let mut terms = [[0.0f64; CHUNK]; 5];
-        let (x, y, largest) = (&self.x[..n], &self.y[..n], &self.largest[..n]);
+        let (x, y) = (&self.x[..n], &self.y[..n]);
         let [error, error2, x2, xy, y2] = &mut terms;
         let mut ratio = i64::MIN;
         for i in 0..n {
@@ -155,8 +139,8 @@ impl Chunk {
             y2[i] = y * y;
         }
         let (mut overflow, mut underflow, mut nonfinite) = (0u64, 0u64, 0u64);
-        for ((&x, &y), &largest) in x.iter().zip(y).zip(largest) {
-            overflow += u64::from((x.abs() > largest) & x.is_finite());
+        for ((&x, &y), &scale) in x.iter().zip(y).zip(&self.scales) {
+            overflow += u64::from((x.abs() > largest * scale) & x.is_finite());
             underflow += u64::from((x != 0.0) & (y == 0.0));
             nonfinite += u64::from(!(x.is_finite() & y.is_finite()));
         }

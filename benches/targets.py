@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from timing import Ratio, Timing
 from workloads import REFERENCE, Workload
 
-__all__ = ["CASTS", "PRODUCTS", "SCALED", "Result", "Target", "Verdict", "verdicts"]
+__all__ = ["ACCELERATED", "CASTS", "PRODUCTS", "SCALED", "Result", "Target", "Verdict", "verdicts"]
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,12 @@ SCALED = (
     Target(("quantize",), "memory", "torchao", ("nvfp4",), speed=60.0),
     Target(("product",), "cache", "bfloat16", ("mxfp8_e4m3", "mxfp4"), speed=0.9),
     Target(("scaling",), "cache", "one thread", speed=1.6),
+)
+
+#: Of ``astype`` with and without :func:`ramekin.accelerate`, likewise.
+ACCELERATED = (
+    Target(("float32 to float8",), "cache", "ml_dtypes", speed=8.0),
+    Target(("astype with gaps", "astype of few"), "cache", "ml_dtypes", time=1.0),
 )
 
 

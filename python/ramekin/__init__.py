@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ramekin import amp, callbacks, functional, nn, optim
 from ramekin._native import __version__
+from ramekin.accelerate import AccelerateStatus, accelerate
 from ramekin.analysis import ErrorStats, error_stats
 from ramekin.block_formats import (
     BlockFormat,
@@ -57,6 +58,7 @@ from ramekin.system import get_num_threads, isa, set_num_threads
 from ramekin.trainer import Trainer
 
 __all__ = [
+    "AccelerateStatus",
     "BlockFormat",
     "ErrorStats",
     "FloatFormat",
@@ -65,6 +67,7 @@ __all__ = [
     "TensorCore",
     "Trainer",
     "__version__",
+    "accelerate",
     "amp",
     "analyze",
     "as_block_format",

@@ -48,13 +48,14 @@ from ramekin.formats import (
     tfloat32,
 )
 from ramekin.inspection import inspect
+from ramekin.interop import from_dlpack, to_torch
 from ramekin.linalg import PackedMatrix, TensorCore, dot, matmul, pack_matrix
 from ramekin.packing import pack, unpack
 from ramekin.quantize import quantize
 from ramekin.quantized import QuantizedArray
 from ramekin.recommendation import recommend
 from ramekin.storage import load, save
-from ramekin.system import get_num_threads, isa, set_num_threads
+from ramekin.system import get_num_threads, isa, register_threadpoolctl, set_num_threads
 from ramekin.trainer import Trainer
 
 __all__ = [
@@ -95,6 +96,7 @@ __all__ = [
     "float8_e8m0fnu",
     "float16",
     "formats",
+    "from_dlpack",
     "functional",
     "get_num_threads",
     "inspect",
@@ -115,9 +117,11 @@ __all__ = [
     "pack_matrix",
     "quantize",
     "recommend",
+    "register_threadpoolctl",
     "round_to",
     "save",
     "set_num_threads",
     "tfloat32",
+    "to_torch",
     "unpack",
 ]

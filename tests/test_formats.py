@@ -256,3 +256,15 @@ def test_float64s_exponent_field_comes_with_its_special_values(options):
         rk.FloatFormat("made", exponent_bits=11, mantissa_bits=1, has_infinity=False, **options)
     with pytest.raises(ValueError, match=r"accepted: a bias up to 1000, or 1023 with IEEE 754's specials"):
         rk.FloatFormat("made", exponent_bits=10, mantissa_bits=2, bias=1023, **options)
+
+
+def test_formats_need_a_normal_number():
+    """Overflow is judged by the number after the largest, which has to be normal or an end of these."""
+    with pytest.raises(ValueError, match="made: 12 codes for infinity and NaN leave no normal numbers"):
+        rk.FloatFormat("made", exponent_bits=1, mantissa_bits=3, bias=900, high_nans=11)
+    made = rk.FloatFormat("made", exponent_bits=1, mantissa_bits=3, bias=900, high_nans=6)
+    values = rk.decode(np.arange(16, dtype=np.uint8), made, np.float64)
+    assert np.isfinite(values[:9]).all()
+    assert np.isposinf(values[9])
+    assert np.isnan(values[10:]).all()
+    assert (rk.encode(values[:10], made) == np.arange(10)).all()

@@ -148,10 +148,10 @@ impl FloatFormat {
         if self.zero == Zero::None {
             return fail("a format needs a zero".to_owned());
         }
-        // At least zero and two finite numbers must remain.
+        // What overflow is judged by must be a normal number.
         let specials = u64::from(self.high_nans) + u64::from(self.has_infinity);
-        if specials + 2 > u64::from(self.magnitude_mask()) {
-            return fail(format!("{specials} codes for infinity and NaN leave no finite numbers"));
+        if specials + 2 > u64::from(self.magnitude_mask()) || self.max_code() >> self.mantissa_bits == 0 {
+            return fail(format!("{specials} codes for infinity and NaN leave no normal numbers"));
         }
         // Conversion works in float64: in its own exponent field, or with room for its constants on both sides.
         let shortened =

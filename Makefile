@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 RUST   := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo pictures test check format bench clean
+.PHONY: help build demo pictures test fuzz check format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -29,6 +29,11 @@ pictures: build ## draw docs/images anew
 test: build ## run the tests of the core and of the package
 	cargo test --workspace --quiet
 	$(BIN)/python -m pytest
+
+FUZZ_SECONDS ?= 120
+
+fuzz: build ## try every parser and the arithmetic with made-up input for FUZZ_SECONDS (120)
+	cd tests && $(abspath $(BIN))/python -m fuzz --seconds $(FUZZ_SECONDS)
 
 check: build ## formatters, linters, type checker
 	cargo fmt --all --check

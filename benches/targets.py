@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from timing import Ratio, Timing
 from workloads import REFERENCE, Workload
 
-__all__ = ["CASTS", "CHECKPOINTS", "PRODUCTS", "SCALED", "STEPS", "Result", "Target", "Verdict", "verdicts"]
+__all__ = [
+    "ACCELERATED",
+    "CASTS",
+    "CHECKPOINTS",
+    "PRODUCTS",
+    "SCALED",
+    "STEPS",
+    "Result",
+    "Target",
+    "Verdict",
+    "verdicts",
+]
 
 
 @dataclass(frozen=True)
@@ -149,6 +160,12 @@ STEPS = (
 
 #: Of checkpoints, on all cores.
 CHECKPOINTS = (Target(("convert",), "disk", "copy", speed=0.5),)
+
+#: Of ``astype`` with and without :func:`ramekin.accelerate`, likewise.
+ACCELERATED = (
+    Target(("float32 to float8",), "cache", "ml_dtypes", speed=8.0),
+    Target(("astype with gaps", "astype of few"), "cache", "ml_dtypes", time=1.0),
+)
 
 
 def verdicts(targets: Sequence[Target], results: Sequence[Result]) -> list[Verdict]:

@@ -227,3 +227,44 @@ def test_names_that_are_not_quite_p3109(name):
 def test_p3109_names_of_no_format():
     with pytest.raises(ValueError, match=r"p3109_k8p9se: accepted: .* precision of 1 to 7"):
         as_format("p3109_k8p9se")
+
+
+@pytest.mark.parametrize(("mantissa_bits", "nans"), [(3, 9), (3, 1), (3, 15), (1, 2), (5, 40)])
+def test_special_values_of_their_own_with_float32s_exponent_field(mantissa_bits, nans):
+    """float32's exponents, but not its infinity and NaNs."""
+    made = rk.FloatFormat(
+        "made", exponent_bits=8, mantissa_bits=mantissa_bits, has_infinity=False, high_nans=nans
+    )
+    codes = np.arange(1 << made.bits, dtype=made.code_dtype)
+    magnitude = codes.astype(np.int64) & ((1 << (8 + mantissa_bits)) - 1)
+    exponent, fraction = magnitude >> mantissa_bits, magnitude & ((1 << mantissa_bits) - 1)
+    normal = np.ldexp(1.0 + fraction / 2.0**mantissa_bits, exponent - 127)
+    right = np.where(exponent == 0, np.ldexp(fraction / 2.0**mantissa_bits, -126), normal)
+    right[magnitude >= (1 << (8 + mantissa_bits)) - nans] = np.nan
+    right[len(right) // 2 :] *= -1
+    values = rk.decode(codes, made, np.float64)
+    np.testing.assert_array_equal(values, right)
+    kept = ~np.isnan(values)
+    assert (rk.encode(values[kept], made) == codes[kept]).all()
+    kept &= np.abs(right) <= np.finfo(np.float32).max
+    assert (rk.encode(values[kept].astype(np.float32), made) == codes[kept]).all()
+
+
+@pytest.mark.parametrize("options", [{"high_nans": 7}, {"high_nans": 0}, {"high_nans": 1}])
+def test_float64s_exponent_field_comes_with_its_special_values(options):
+    with pytest.raises(ValueError, match=r"made: numbers above 2\^961, too near float64's largest"):
+        rk.FloatFormat("made", exponent_bits=11, mantissa_bits=1, has_infinity=False, **options)
+    with pytest.raises(ValueError, match=r"accepted: a bias up to 1000, or 1023 with IEEE 754's specials"):
+        rk.FloatFormat("made", exponent_bits=10, mantissa_bits=2, bias=1023, **options)
+
+
+def test_formats_need_a_normal_number():
+    """Overflow is judged by the number after the largest, which has to be normal or an end of these."""
+    with pytest.raises(ValueError, match="made: 12 codes for infinity and NaN leave no normal numbers"):
+        rk.FloatFormat("made", exponent_bits=1, mantissa_bits=3, bias=900, high_nans=11)
+    made = rk.FloatFormat("made", exponent_bits=1, mantissa_bits=3, bias=900, high_nans=6)
+    values = rk.decode(np.arange(16, dtype=np.uint8), made, np.float64)
+    assert np.isfinite(values[:9]).all()
+    assert np.isposinf(values[9])
+    assert np.isnan(values[10:]).all()
+    assert (rk.encode(values[:10], made) == np.arange(10)).all()

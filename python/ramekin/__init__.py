@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ramekin import amp, callbacks, functional, nn, optim
 from ramekin._native import __version__
+from ramekin.accelerate import AccelerateStatus, accelerate
 from ramekin.analysis import ErrorStats, error_stats
 from ramekin.block_formats import (
     BlockFormat,
@@ -47,17 +48,19 @@ from ramekin.formats import (
     tfloat32,
 )
 from ramekin.inspection import inspect
+from ramekin.interop import from_dlpack, to_torch
 from ramekin.linalg import PackedMatrix, TensorCore, dot, matmul, pack_matrix
 from ramekin.packing import pack, unpack
 from ramekin.quantize import quantize
 from ramekin.quantized import QuantizedArray
 from ramekin.recommendation import recommend
 from ramekin.storage import load, save
-from ramekin.system import get_num_threads, isa, set_num_threads
+from ramekin.system import get_num_threads, isa, register_threadpoolctl, set_num_threads
 from ramekin.trainer import Trainer
 from ramekin.training_checkpoint import Checkpoints
 
 __all__ = [
+    "AccelerateStatus",
     "BlockFormat",
     "Checkpoints",
     "ErrorStats",
@@ -67,6 +70,7 @@ __all__ = [
     "TensorCore",
     "Trainer",
     "__version__",
+    "accelerate",
     "amp",
     "analyze",
     "as_block_format",
@@ -94,6 +98,7 @@ __all__ = [
     "float8_e8m0fnu",
     "float16",
     "formats",
+    "from_dlpack",
     "functional",
     "get_num_threads",
     "inspect",
@@ -114,9 +119,11 @@ __all__ = [
     "pack_matrix",
     "quantize",
     "recommend",
+    "register_threadpoolctl",
     "round_to",
     "save",
     "set_num_threads",
     "tfloat32",
+    "to_torch",
     "unpack",
 ]

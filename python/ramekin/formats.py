@@ -52,7 +52,7 @@ class FloatFormat(_native.Format):
     Raises
     ------
     ValueError
-        If the format would have more than 16 bits, no finite numbers, or numbers that are no float64.
+        If the format would have more than 16 bits, no normal numbers, or numbers that are no float64.
 
     Attributes
     ----------

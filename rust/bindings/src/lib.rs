@@ -3,10 +3,13 @@
 
 use pyo3::prelude::*;
 
+mod accelerate;
 mod accumulate;
 mod array;
 mod block;
+mod casts;
 mod convert;
+mod dlpack;
 mod dot;
 mod format;
 mod math;
@@ -25,11 +28,15 @@ mod verify;
 #[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
+    use super::accelerate::{cast_owner, cast_was_called, give_back_cast, take_cast};
+    #[pymodule_export]
     use super::accumulate::TensorCore;
     #[pymodule_export]
     use super::block::{dequantize, quantize};
     #[pymodule_export]
     use super::convert::{decode, encode, pack, packed_len, round_to, unpack};
+    #[pymodule_export]
+    use super::dlpack::Lent;
     #[pymodule_export]
     use super::dot::{dot, dot_accumulated};
     #[pymodule_export]

@@ -1,5 +1,7 @@
 //! Instruction-set level and thread pool.
 
+use std::ffi::c_int;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use ramekin::isa::{Level, active};
@@ -37,4 +39,17 @@ pub(crate) fn get_num_threads() -> PyResult<usize> {
 #[pyfunction]
 pub(crate) fn set_num_threads(threads: usize) -> PyResult<()> {
     parallel::set_threads(threads).map_err(value_error)
+}
+
+/// How many threads long work uses, for those who have the library and not the module (threadpoolctl); 0 if
+/// `RAMEKIN_NUM_THREADS` is no number of threads.
+#[unsafe(no_mangle)]
+pub extern "C" fn ramekin_get_num_threads() -> c_int {
+    parallel::threads().map_or(0, |threads| threads as c_int)
+}
+
+/// Sets how many threads long work uses; a number that is out of range changes nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn ramekin_set_num_threads(threads: c_int) {
+    let _ = usize::try_from(threads).map(parallel::set_threads);
 }

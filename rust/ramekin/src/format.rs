@@ -148,22 +148,29 @@ impl FloatFormat {
         if self.zero == Zero::None {
             return fail("a format needs a zero".to_owned());
         }
-        // At least zero and two finite numbers must remain.
+        // What overflow is judged by must be a normal number.
         let specials = u64::from(self.high_nans) + u64::from(self.has_infinity);
-        if specials + 2 > u64::from(self.magnitude_mask()) {
-            return fail(format!("{specials} codes for infinity and NaN leave no finite numbers"));
+        if specials + 2 > u64::from(self.magnitude_mask()) || self.max_code() >> self.mantissa_bits == 0 {
+            return fail(format!("{specials} codes for infinity and NaN leave no normal numbers"));
         }
         // Conversion works in float64: in its own exponent field, or with room for its constants on both sides.
-        let shortened = self.bias == 1023 && self.signed && self.zero == Zero::Signed;
+        let shortened =
+            self.bias == 1023 && self.signed && self.zero == Zero::Signed && self.has_ieee_specials();
         if self.exponent_bits > 11 || self.max_exponent() > if shortened { 1023 } else { 960 } {
             return fail("numbers above 2^961, too near float64's largest".to_owned());
         }
         if self.bias > 1000 && !shortened {
             return fail(
-                "numbers too near float64's smallest; accepted: a bias up to 1000, or 1023".to_owned(),
+                "numbers too near float64's smallest; accepted: a bias up to 1000, or 1023 with IEEE 754's specials"
+                    .to_owned(),
             );
         }
         Ok(self)
+    }
+
+    /// Whether infinity and NaNs take the codes that IEEE 754 gives them: all of the topmost exponent.
+    pub(crate) fn has_ieee_specials(&self) -> bool {
+        self.has_infinity && self.high_nans == (1 << self.mantissa_bits) - 1
     }
 
     /// A format of the IEEE P3109 family: `bits` wide with `precision` bits of significand, the leading one

@@ -2,7 +2,8 @@
 //!
 //! Other libraries switch a thread to flush-to-zero or to another rounding direction and leave it so. Bits
 //! must not depend on that: [`Guard`] sets the default environment (round to nearest even, subnormals kept,
-//! exceptions masked) and puts the caller's back when dropped.
+//! exceptions masked) and puts the caller's back when dropped. [`observe`] tells which exceptions arithmetic met,
+//! [`raise`] passes them on to the caller's environment.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -27,6 +28,17 @@ mod register {
         // reserved bit is set.
         unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags)) };
     }
+
+    /// The bits of the sticky flags.
+    const FLAGS: u64 = 0x3f;
+
+    pub fn flags() -> u64 {
+        read() & FLAGS
+    }
+
+    pub fn set_flags(flags: u64) {
+        write((read() & !FLAGS) | (flags & FLAGS));
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -46,6 +58,25 @@ mod register {
         // SAFETY: the value is DEFAULT or was read by `read`.
         unsafe { asm!("msr fpcr, {}", in(reg) value, options(nostack, preserves_flags)) };
     }
+
+    /// The bits of the sticky flags.
+    const FLAGS: u64 = 0x9f;
+
+    pub fn flags() -> u64 {
+        let value: u64;
+        // SAFETY: reading FPSR has no side effect.
+        unsafe { asm!("mrs {}, fpsr", out(reg) value, options(nostack, preserves_flags)) };
+        value & FLAGS
+    }
+
+    pub fn set_flags(flags: u64) {
+        let value: u64;
+        // SAFETY: reading FPSR has no side effect; what is written was read, but for the flags.
+        unsafe {
+            asm!("mrs {}, fpsr", out(reg) value, options(nostack, preserves_flags));
+            asm!("msr fpsr, {}", in(reg) (value & !FLAGS) | (flags & FLAGS), options(nostack, preserves_flags));
+        }
+    }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -55,6 +86,10 @@ mod register {
         DEFAULT
     }
     pub fn write(_: u64) {}
+    pub fn flags() -> u64 {
+        0
+    }
+    pub fn set_flags(_: u64) {}
 }
 
 thread_local! {
@@ -101,6 +136,55 @@ impl Drop for Guard {
     }
 }
 
+/// Floating-point exceptions (IEEE 754-2019, section 7), as the flags of this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Exceptions(u64);
+
+impl Exceptions {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// Invalid operation: the lowest flag of x86's MXCSR as of ARM's FPSR.
+    pub const INVALID: Self = Self(1);
+
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// As a number, to be kept where only numbers can be.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// What [`bits`](Self::bits) gave.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+/// Runs `work` in the default environment and tells the exceptions that its arithmetic met; the caller's flags stay as
+/// they were. Only arithmetic on what `work` reads from memory, whose results it writes there, is sure to be met: the
+/// compiler orders nothing else around the flags.
+pub fn observe<R>(work: impl FnOnce() -> R) -> (R, Exceptions) {
+    let _guard = Guard::new();
+    let before = register::flags();
+    register::set_flags(0);
+    let result = work();
+    let met = register::flags();
+    register::set_flags(before);
+    (result, Exceptions(met))
+}
+
+/// Sets this thread's sticky flags of these exceptions, as arithmetic that meets them does.
+pub fn raise(exceptions: Exceptions) {
+    if exceptions != Exceptions::NONE {
+        register::set_flags(register::flags() | exceptions.0);
+    }
+}
+
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
@@ -121,5 +205,30 @@ mod tests {
         register::write(before);
         assert_eq!((flushed.to_bits(), kept.to_bits()), (0, 0x0040_0000));
         assert_eq!(after, hostile);
+    }
+
+    #[test]
+    fn exceptions_are_told_and_raised() {
+        let kept = register::flags();
+        register::set_flags(0);
+        let signalling = || black_box(black_box(f32::from_bits(0x7f80_0001)) + black_box(1.0));
+        let (sum, met) = observe(signalling);
+        assert!(sum.is_nan());
+        assert_eq!((met, register::flags()), (Exceptions::INVALID, 0));
+        // Within a guard as well, and what was raised before stays.
+        {
+            let _guard = Guard::new();
+            let (_, none) = observe(|| black_box(black_box(1.0f32) + black_box(1.0)));
+            let (_, overflow) = observe(|| black_box(black_box(f32::MAX) * black_box(2.0)));
+            assert_eq!(none, Exceptions::NONE);
+            assert_eq!(overflow.bits() & 8, 8);
+        }
+        raise(Exceptions::NONE);
+        assert_eq!(register::flags(), 0);
+        raise(met);
+        let raised = register::flags();
+        register::set_flags(kept);
+        assert_eq!(raised, 1);
+        assert_eq!(Exceptions::from_bits(met.bits()).and(Exceptions::NONE), met);
     }
 }

@@ -13,6 +13,7 @@ mod products;
 mod round;
 mod source;
 mod table;
+mod through;
 
 pub use decode::decode;
 pub(crate) use decode::{DecodePlan, decode_slice};
@@ -23,6 +24,7 @@ pub(crate) use round::Grid;
 pub use round::round_to;
 pub use source::{Exact, encode_codes, encode_integers};
 pub(crate) use table::named_byte_table;
+pub use through::{ToFloat32, compared, decode_through_float32, encode_through_float32};
 
 pub use crate::float::{Code, Float};
 use crate::random::Words;

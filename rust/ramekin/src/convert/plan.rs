@@ -105,9 +105,12 @@ macro_rules! with_direction {
 }
 pub(super) use with_direction;
 
-/// Whether the format has F's own exponent field, so that its subnormals are F's, shortened.
+/// Whether the format has F's own exponent field, so that its subnormals, infinities and NaNs are F's, shortened.
 pub(super) fn truncates<F: Float>(format: &FloatFormat) -> bool {
-    format.bias == F::BIAS && format.mantissa_bits < F::MANTISSA_BITS && format.signed
+    format.bias == F::BIAS
+        && format.mantissa_bits < F::MANTISSA_BITS
+        && format.signed
+        && format.has_ieee_specials()
 }
 
 /// Whether every step of a conversion between `F` and the format works in `F`: the format's numbers are normal

@@ -1,0 +1,301 @@
+//! The work of NumPy's cast functions: arrays of one kind to arrays of another, as `ml_dtypes` defines it.
+
+use std::slice;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ramekin::convert::{self, Code, Conversion, ToFloat32, compared, encode_through_float32};
+use ramekin::format::{FLOAT16, FLOAT32, NAMED};
+use ramekin::fpenv::{self, Exceptions};
+use ramekin::isa::{Level, active};
+use ramekin::{FloatFormat, parallel};
+
+/// What elements are.
+pub(crate) enum Kind {
+    /// Codes of a format with a dtype of `ml_dtypes`: its place in the list of named formats.
+    Small(usize),
+    /// Numbers of C; NumPy's name of them.
+    Native(&'static str),
+}
+
+impl Kind {
+    /// NumPy's name of the dtype.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Small(i) => &NAMED[*i].name,
+            Self::Native(name) => name,
+        }
+    }
+
+    /// Bytes of an element.
+    fn size(&self) -> usize {
+        match self {
+            Self::Small(i) if NAMED[*i].bits() <= 8 => 1,
+            Self::Small(_) | Self::Native("float16" | "int16" | "uint16") => 2,
+            Self::Native("bool" | "int8" | "uint8") => 1,
+            Self::Native("float32" | "int32" | "uint32") => 4,
+            Self::Native(_) => 8,
+        }
+    }
+}
+
+/// The place of bfloat16 among the kinds.
+pub(crate) const BFLOAT16: usize = 0;
+/// The place of float32.
+pub(crate) const FLOAT32_KIND: usize = 13;
+
+/// Whether a kind is one of `ml_dtypes`' of a byte.
+pub(crate) const fn is_byte(kind: usize) -> bool {
+    1 <= kind && kind <= 11
+}
+
+/// Casts a few bytes by the answers for every code.
+///
+/// # Safety
+///
+/// As [`cast`].
+#[inline(always)]
+pub(crate) unsafe fn few_bytes(to: usize, src: *const u8, dst: *mut u8, n: usize, answers: &[u64; 256]) {
+    for i in 0..n {
+        // SAFETY: the caller vouches for both ends.
+        unsafe {
+            let answer = answers[usize::from(*src.add(i))];
+            match to {
+                1..=11 | 15..=17 => *dst.add(i) = answer as u8,
+                0 | 12 | 18 | 19 => *dst.cast::<u16>().add(i) = answer as u16,
+                13 | 20 | 21 => *dst.cast::<u32>().add(i) = answer as u32,
+                _ => *dst.cast::<u64>().add(i) = answer,
+            }
+        }
+    }
+}
+
+/// Casts a few float32 to a format of a byte by the answers for every bfloat16; false, and nothing done, if an infinity
+/// or NaN is among them.
+///
+/// Rounded to odd, to bfloat16, they are rounded right by the second rounding: its formats have at least two bits of
+/// significand less, four mantissa bits at most of bfloat16's seven (Boldo and Melquiond, 2008).
+///
+/// # Safety
+///
+/// As [`cast`], from float32 to a kind that [`is_byte`].
+#[inline(always)]
+pub(crate) unsafe fn few_floats(src: *const u32, dst: *mut u8, n: usize, answers: &[u8; 1 << 16]) -> bool {
+    const INFINITY: u32 = 0x7f80_0000;
+    for i in 0..n {
+        // SAFETY: the caller vouches for both ends.
+        unsafe {
+            let bits = *src.add(i);
+            if bits & INFINITY == INFINITY {
+                return false;
+            }
+            let odd = bits >> 16 | u32::from(bits & 0xffff != 0);
+            *dst.add(i) = answers[odd as usize];
+        }
+    }
+    true
+}
+
+/// Every kind: `ml_dtypes`' twelve, and the twelve of C that they are cast from and to.
+pub(crate) static KINDS: [Kind; 24] = [
+    Kind::Small(2),
+    Kind::Small(3),
+    Kind::Small(4),
+    Kind::Small(5),
+    Kind::Small(6),
+    Kind::Small(7),
+    Kind::Small(8),
+    Kind::Small(9),
+    Kind::Small(10),
+    Kind::Small(11),
+    Kind::Small(12),
+    Kind::Small(13),
+    Kind::Native("float16"),
+    Kind::Native("float32"),
+    Kind::Native("float64"),
+    Kind::Native("bool"),
+    Kind::Native("int8"),
+    Kind::Native("uint8"),
+    Kind::Native("int16"),
+    Kind::Native("uint16"),
+    Kind::Native("int32"),
+    Kind::Native("uint32"),
+    Kind::Native("int64"),
+    Kind::Native("uint64"),
+];
+
+/// Casts `n` elements and raises the exceptions that the cast meets, on this thread. False, and nothing done, if this
+/// pair is none of ours. With `answers`, of a source of bytes, they are the whole rule.
+///
+/// # Safety
+///
+/// `n` aligned elements of kind `from` at `src`, room for as many of kind `to` at `dst`, apart from each other.
+pub(crate) unsafe fn cast(
+    from: usize,
+    to: usize,
+    src: *const u8,
+    dst: *mut u8,
+    n: usize,
+    answers: Option<&[u64; 256]>,
+) -> bool {
+    let Ok(level) = active() else { return false };
+    // SAFETY: the caller vouches for both ends.
+    unsafe {
+        let ends = Ends { level, src, dst, n };
+        if let Some(answers) = answers {
+            match KINDS[to].size() {
+                1 => ends.look_up(|code| answers[code as usize] as u8),
+                2 => ends.look_up(|code| answers[code as usize] as u16),
+                4 => ends.look_up(|code| answers[code as usize] as u32),
+                _ => ends.look_up(|code| answers[code as usize]),
+            }
+            return true;
+        }
+        match (&KINDS[from], &KINDS[to]) {
+            (Kind::Small(from), Kind::Small(to)) => ends.between(&NAMED[*from], &NAMED[*to]),
+            (Kind::Small(from), Kind::Native("float16")) => ends.between(&NAMED[*from], &FLOAT16),
+            (Kind::Small(from), Kind::Native("float32")) => ends.values::<f32>(&NAMED[*from]),
+            (Kind::Small(from), Kind::Native("float64")) => ends.values::<f64>(&NAMED[*from]),
+            (_, Kind::Native(_)) => return false,
+            (Kind::Native(name), Kind::Small(to)) => {
+                let to = &NAMED[*to];
+                match *name {
+                    "float16" => ends.between(&FLOAT16, to),
+                    "float32" => ends.floats(to),
+                    "float64" => ends.numbers::<f64>(to),
+                    "int8" => ends.numbers::<i8>(to),
+                    "bool" | "uint8" => ends.numbers::<u8>(to),
+                    "int16" => ends.numbers::<i16>(to),
+                    "uint16" => ends.numbers::<u16>(to),
+                    "int32" => ends.numbers::<i32>(to),
+                    "uint32" => ends.numbers::<u32>(to),
+                    "int64" => ends.numbers::<i64>(to),
+                    _ => ends.numbers::<u64>(to),
+                }
+            }
+        }
+    }
+    true
+}
+
+/// Elements between two looks for signalling NaNs: they stay in the nearest cache.
+const BLOCK: usize = 1 << 12;
+
+/// Where a cast reads and writes. The methods are unsafe as [`cast`] is.
+struct Ends {
+    level: Level,
+    src: *const u8,
+    dst: *mut u8,
+    n: usize,
+}
+
+impl Ends {
+    /// Works through the elements on the pool, and raises here what was met there.
+    unsafe fn work<A: Sync, B: Copy + Default + Send>(
+        &self,
+        work: impl Fn(&[A], &mut [B]) -> Exceptions + Sync,
+    ) {
+        // SAFETY: the caller of `cast` vouches for both; every bit pattern is a value of these types.
+        let (src, dst) = unsafe {
+            (
+                slice::from_raw_parts(self.src.cast::<A>(), self.n),
+                slice::from_raw_parts_mut(self.dst.cast::<B>(), self.n),
+            )
+        };
+        let met = AtomicU64::new(0);
+        let part = |_: usize, src: &[A], dst: &mut [B]| {
+            met.fetch_or(work(src, dst).bits(), Ordering::Relaxed);
+        };
+        if parallel::zip_chunks(src, dst, part).is_err() {
+            // No threads to be had, and nobody to tell it.
+            part(0, src, dst);
+        }
+        fpenv::raise(Exceptions::from_bits(met.into_inner()));
+    }
+
+    unsafe fn floats(&self, to: &FloatFormat) {
+        // SAFETY: as the caller vouches.
+        unsafe { if to.bits() <= 8 { self.floats_to::<u8>(to) } else { self.floats_to::<u16>(to) } }
+    }
+
+    unsafe fn floats_to<C: Code>(&self, to: &FloatFormat) {
+        let level = self.level;
+        let block = |src: &[f32], dst: &mut [C]| {
+            // SAFETY: a float32 is its code.
+            let codes = unsafe { slice::from_raw_parts(src.as_ptr().cast::<u32>(), src.len()) };
+            convert::encode(level, to, Conversion::default(), src, dst);
+            compared(level, &FLOAT32, to.signed, codes)
+        };
+        // SAFETY: as the caller vouches.
+        unsafe { self.work(|src, dst| in_blocks(src, dst, block)) }
+    }
+
+    unsafe fn numbers<T: ToFloat32>(&self, to: &FloatFormat) {
+        let level = self.level;
+        // SAFETY: as the caller vouches.
+        unsafe {
+            if to.bits() <= 8 {
+                self.work(|src: &[T], dst: &mut [u8]| encode_through_float32(level, to, src, dst));
+            } else {
+                self.work(|src: &[T], dst: &mut [u16]| encode_through_float32(level, to, src, dst));
+            }
+        }
+    }
+
+    unsafe fn values<F: convert::Float + Default>(&self, from: &FloatFormat) {
+        let level = self.level;
+        // SAFETY: as the caller vouches.
+        unsafe {
+            if from.bits() <= 8 {
+                self.work(|src: &[u8], dst: &mut [F]| {
+                    convert::decode(level, from, src, dst);
+                    Exceptions::NONE
+                });
+            } else {
+                self.work(|src: &[u16], dst: &mut [F]| {
+                    convert::decode_through_float32(level, from, src, dst)
+                });
+            }
+        }
+    }
+
+    unsafe fn between(&self, from: &FloatFormat, to: &FloatFormat) {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            match (from.bits() <= 8, to.bits() <= 8) {
+                (true, true) => self.codes::<u8, u8>(from, to),
+                (true, false) => self.codes::<u8, u16>(from, to),
+                (false, true) => self.codes::<u16, u8>(from, to),
+                (false, false) => self.codes::<u16, u16>(from, to),
+            }
+        }
+    }
+
+    unsafe fn codes<A: Code, B: Code>(&self, from: &FloatFormat, to: &FloatFormat) {
+        let level = self.level;
+        // To float16 `ml_dtypes` works on the bits.
+        let compares = from.bits() > 8 && *to != FLOAT16;
+        let block = |src: &[A], dst: &mut [B]| {
+            convert::encode_codes(level, (from, src), (to, dst), Conversion::default());
+            if compares { compared(level, from, to.signed, src) } else { Exceptions::NONE }
+        };
+        // SAFETY: as the caller vouches.
+        unsafe { self.work(|src, dst| in_blocks(src, dst, block)) }
+    }
+
+    unsafe fn look_up<B: Copy + Default + Send>(&self, answer: impl Fn(u8) -> B + Sync) {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            self.work(|src: &[u8], dst: &mut [B]| {
+                for (dst, &src) in dst.iter_mut().zip(src) {
+                    *dst = answer(src);
+                }
+                Exceptions::NONE
+            });
+        }
+    }
+}
+
+fn in_blocks<A, B>(src: &[A], dst: &mut [B], block: impl Fn(&[A], &mut [B]) -> Exceptions) -> Exceptions {
+    let blocks = src.chunks(BLOCK).zip(dst.chunks_mut(BLOCK));
+    blocks.fold(Exceptions::NONE, |met, (src, dst)| met.and(block(src, dst)))
+}

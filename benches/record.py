@@ -16,7 +16,7 @@ import ramekin as rk
 from targets import Result, Verdict
 from timing import Ratio
 
-__all__ = ["machine", "write"]
+__all__ = ["machine", "save", "write"]
 
 RECORDS = Path(__file__).parent / "records"
 
@@ -46,8 +46,6 @@ def write(
     A second one of the day replaces the first.
     """
     content = {
-        "date": datetime.date.today().isoformat(),
-        "machine": machine(),
         "versions": libraries.versions(),
         "settings": settings,
         # Of other work on the machine, before and after.
@@ -57,8 +55,15 @@ def write(
         "results": [_result(result) for result in results],
         "targets": [_verdict(verdict) for verdict in verdicts],
     }
+    return save(name, content)
+
+
+def save(name: str, content: dict[str, Any]) -> Path:
+    """Write any record, with the date and the machine before its content, whole or not at all."""
+    date = datetime.date.today().isoformat()
+    content = {"date": date, "machine": machine(), **content}
     RECORDS.mkdir(exist_ok=True)
-    path = RECORDS / f"{content['date']}-{name}-{rk.isa()}.json"
+    path = RECORDS / f"{date}-{name}-{rk.isa()}.json"
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=RECORDS, suffix=".tmp", delete=False) as file:
         try:

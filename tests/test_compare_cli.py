@@ -118,9 +118,9 @@ def test_schedules_stand_where_recipes_do() -> None:
     assert runs[staged]["bits"] == "8/8/8>16/16/16>32/32/32"
     # 58 steps: 29 in float8, then until 0.9 * 58 = 52.2.
     assert runs[staged]["switches"] == [
-        {"step": 0, "layers": "*", "recipe": "float8"},
-        {"step": 29, "layers": "*", "recipe": "bfloat16"},
-        {"step": 53, "layers": "*", "recipe": "float32"},
+        {"step": 0, "layers": "*", "recipe": "float8", "reason": ""},
+        {"step": 29, "layers": "*", "recipe": "bfloat16", "reason": ""},
+        {"step": 53, "layers": "*", "recipe": "float32", "reason": ""},
     ]
     assert [s["step"] for s in runs["float8:30steps,bfloat16:rest"]["switches"]] == [0, 30]
     assert [s["recipe"] for s in runs["float32"]["switches"]] == ["float32"]

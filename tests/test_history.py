@@ -73,8 +73,8 @@ def test_json_holds_everything() -> None:
     values = json.loads(run.to_json())
     assert values["step_losses"] == list(run.step_losses)
     assert values["switches"] == [
-        {"step": 0, "layers": "*", "recipe": "float16"},
-        {"step": 4, "layers": "*", "recipe": "bfloat16"},
+        {"step": 0, "layers": "*", "recipe": "float16", "reason": ""},
+        {"step": 4, "layers": "*", "recipe": "bfloat16", "reason": ""},
     ]
     assert values["steps_taken"] == [True] * 6
     assert values["test_accuracies"] == list(run.test_accuracies or ())

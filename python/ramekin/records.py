@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ramekin.amp.schedule import Schedule
+from ramekin.amp.auto import Precision
 from ramekin.history import History, Switch, json_value
 from ramekin.tasks import Task
 
@@ -21,7 +21,7 @@ class RunRecord:
     Attributes
     ----------
     recipe, task : str
-        The recipe's name, or the schedule as text.
+        The recipe's name, the schedule as text, or "auto".
     seed : int
     bits : str
         Bits of activations, weights and gradients, as ``"8/8/8"``; of a schedule, of each of its recipes.
@@ -43,6 +43,8 @@ class RunRecord:
         Median over the steps, in milliseconds.
     switches : tuple of Switch
         Which recipe ran from which step on.
+    low_precision_share : float
+        As in :class:`History`.
     """
 
     recipe: str
@@ -62,9 +64,10 @@ class RunRecord:
     gradient_underflow: float
     step_time_ms: float
     switches: tuple[Switch, ...]
+    low_precision_share: float = 0.0
 
     @classmethod
-    def of(cls, task: Task, recipe: Schedule, seed: int, history: History) -> RunRecord:
+    def of(cls, task: Task, recipe: Precision, seed: int, history: History) -> RunRecord:
         """Return the record of a finished run."""
         accuracies = history.test_accuracies
         return cls(
@@ -85,6 +88,7 @@ class RunRecord:
             gradient_underflow=history.gradient_underflow,
             step_time_ms=1e3 * statistics.median(history.step_times),
             switches=history.switches,
+            low_precision_share=history.low_precision_share,
         )
 
 

@@ -66,3 +66,6 @@ class RecipeSwitcher:
                 self._in_force[pattern] = recipe
                 switches.append(Switch(step, pattern, recipe.name))
         return switches
+
+    def end(self, step: int, finite: bool, *, loss: float, loss_scale: float, rate: float) -> None:
+        """Do nothing: what a step shows changes no schedule."""

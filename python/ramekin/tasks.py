@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from ramekin._types import AnyArray, Float32Array
+from ramekin.amp.auto import Precision
 from ramekin.amp.schedule import Phases
-from ramekin.amp.schedule import Schedule as PrecisionSchedule
 from ramekin.datasets import split_digits
 from ramekin.nn import (
     GELU,
@@ -90,7 +90,7 @@ class Task:
         return (split.train_images, split.train_images), (split.test_images, split.test_images)
 
     def trainer(
-        self, recipe: Phases | PrecisionSchedule | Mapping[str, Phases], seed: int, epochs: int | None = None
+        self, recipe: Precision | Phases | Mapping[str, Phases], seed: int, epochs: int | None = None
     ) -> Trainer:
         """Return a trainer of a fresh network; ``epochs`` instead of the task's own if given."""
         model = self.model(seed)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ramekin._types import AnyArray, Float32Array, finite_float32
+from ramekin.amp.auto import AutoPrecision, Precision, as_precision
 from ramekin.amp.definition import SLOTS
 from ramekin.amp.loss_scale import (
     DynamicLossScale,
@@ -21,10 +22,11 @@ from ramekin.amp.loss_scale import (
     remove_scale,
 )
 from ramekin.amp.recipe import Recipe
-from ramekin.amp.schedule import Phases, as_schedule
-from ramekin.amp.schedule import Schedule as PrecisionSchedule
+from ramekin.amp.schedule import Phases
+from ramekin.auto_switching import AutoSwitcher
 from ramekin.callbacks import Callback
 from ramekin.history import Epoch, History, Progress, Switch
+from ramekin.nn.flops import FlopCount
 from ramekin.nn.linear import Linear
 from ramekin.nn.losses import Loss
 from ramekin.nn.module import Module
@@ -61,7 +63,7 @@ class Trainer:
     loss : Loss
     optimizer : Optimizer
         Of the model's parameters.
-    recipe : str, Recipe, or amp.Schedule or what it is made of
+    recipe : str, Recipe, amp.Schedule or what it is made of, or amp.AutoPrecision or "auto"
         Formats of the operands, and whether the loss is scaled; by layer and time if need be.
     batch_size, epochs : int
         At least 1.
@@ -80,8 +82,8 @@ class Trainer:
 
     Attributes
     ----------
-    precision : amp.Schedule
-        The recipe as a schedule.
+    precision : amp.Schedule or amp.AutoPrecision
+        What the recipe stands for.
     loss_scale : LossScale
         The one in force.
 
@@ -96,7 +98,7 @@ class Trainer:
         model: Module,
         loss: Loss,
         optimizer: Optimizer,
-        recipe: Phases | PrecisionSchedule | Mapping[str, Phases] = "float32",
+        recipe: Precision | Phases | Mapping[str, Phases] = "float32",
         *,
         batch_size: int = 32,
         epochs: int = 10,
@@ -121,7 +123,7 @@ class Trainer:
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
-        self.precision = as_schedule(recipe)
+        self.precision = as_precision(recipe)
         self.batch_size = int(batch_size)
         self.epochs = int(epochs)
         self.seed = int(seed)
@@ -131,7 +133,7 @@ class Trainer:
         self.loss_scale: LossScale = NoLossScale() if loss_scale is None else loss_scale
         self._follows_recipes = loss_scale is None
         self._resting_scale: LossScale = DynamicLossScale()
-        self._choose_loss_scale(phases[0].recipe for _, phases in self.precision.groups)
+        self._choose_loss_scale(self.precision.first_recipes)
 
     def fit(
         self,
@@ -168,7 +170,7 @@ class Trainer:
         rng = np.random.default_rng(self.seed)
         rows = len(inputs)
         total_steps, steps_per_epoch = self.run_length(rows)
-        switcher = RecipeSwitcher(self.model, self.precision, total_steps, steps_per_epoch)
+        switcher = self._switcher(total_steps, steps_per_epoch)
         switches: list[Switch] = []
         rates: list[float] = []
         scales: list[float] = []
@@ -184,6 +186,8 @@ class Trainer:
         layers = [module for module in self.model.walk() if isinstance(module, Linear)]
         for layer in layers:
             layer.nonzero_gradients = layer.lost_gradients = 0
+        for _, multiplying in self.model.named_layers():
+            multiplying.flops = FlopCount()
         for callback in callbacks:
             callback.on_begin(self)
         for epoch in range(self.epochs):
@@ -199,8 +203,8 @@ class Trainer:
                 rates.append(rate)
                 scales.append(self.loss_scale.scale)
                 began = time.perf_counter()
-                with self._observed(len(step_losses), observations):
-                    loss, taken = self._step(inputs[batch], targets[batch], rate)
+                with self._watched(len(step_losses), observations):
+                    loss, taken = self._step(inputs[batch], targets[batch], rate, len(step_losses), switcher)
                 step_times.append(time.perf_counter() - began)
                 step_losses.append(loss)
                 taken_steps.append(taken)
@@ -252,6 +256,7 @@ class Trainer:
             loss_scales=tuple(scales),
             steps_taken=tuple(taken_steps),
             observations=tuple(observations),
+            low_precision_share=self._low_precision_share(),
         )
         for callback in callbacks:
             callback.on_end(self, history)
@@ -262,6 +267,16 @@ class Trainer:
         steps_per_epoch = math.ceil(rows / self.batch_size)
         return self.epochs * steps_per_epoch, steps_per_epoch
 
+    def _switcher(self, total_steps: int, steps_per_epoch: int) -> RecipeSwitcher | AutoSwitcher:
+        if isinstance(self.precision, AutoPrecision):
+            return AutoSwitcher(self.model, self.precision)
+        return RecipeSwitcher(self.model, self.precision, total_steps, steps_per_epoch)
+
+    def _low_precision_share(self) -> float:
+        counts = [layer.flops for _, layer in self.model.named_layers()]
+        total = sum(count.total for count in counts)
+        return sum(count.low_precision for count in counts) / total if total else 0.0
+
     def _choose_loss_scale(self, recipes: Iterable[Recipe]) -> None:
         """Scale the loss if a recipe in force asks for it, from where its scale was left."""
         dynamic = any(recipe.loss_scale == "dynamic" for recipe in recipes)
@@ -269,23 +284,28 @@ class Trainer:
             self.loss_scale, self._resting_scale = self._resting_scale, self.loss_scale
 
     @contextmanager
-    def _observed(self, step: int, records: list[OperandRecord]) -> Iterator[None]:
-        """Add the records of a step that is to be observed."""
-        if self.observe_every == 0 or step % self.observe_every:
-            yield
-            return
+    def _watched(self, step: int, records: list[OperandRecord]) -> Iterator[None]:
+        """Add the records of a step that is to be observed; leave no observer or probe behind."""
         layers = dict(self.model.named_layers())
-        for name, layer in layers.items():
-            layer.observer = Observer(step, name)
+        if self.observe_every and step % self.observe_every == 0:
+            for name, layer in layers.items():
+                layer.observer = Observer(step, name)
         try:
             yield
         finally:
             for layer in layers.values():
-                assert layer.observer is not None
-                seen, layer.observer = layer.observer.records, None
+                seen = {} if layer.observer is None else layer.observer.records
                 records += [seen[slot] for slot in SLOTS if slot in seen]
+                layer.observer = layer.probe = None
 
-    def _step(self, inputs: Float32Array, targets: npt.NDArray[Any], rate: float) -> tuple[float, bool]:
+    def _step(
+        self,
+        inputs: Float32Array,
+        targets: npt.NDArray[Any],
+        rate: float,
+        step: int,
+        switcher: RecipeSwitcher | AutoSwitcher,
+    ) -> tuple[float, bool]:
         """One step at one rate: the batch's loss, and whether the step was taken."""
         # Overflow is expected in small formats; it is found in the gradients below.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -296,6 +316,7 @@ class Trainer:
                 if parameter.grad is not None:
                     parameter.grad = remove_scale(self.loss_scale, parameter.grad)
                     finite = finite and bool(np.isfinite(parameter.grad).all())
+        switcher.end(step, finite, loss=float(loss), loss_scale=self.loss_scale.scale, rate=rate)
         if finite:
             if self.max_norm is not None:
                 clip_gradients(self.optimizer.parameters, self.max_norm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ramekin.amp.auto import AutoPrecision, Precision, as_precision
 from ramekin.amp.autocast import autocast
 from ramekin.amp.definition import Recipe
 from ramekin.amp.delayed import AmaxHistory, DelayedScaling
@@ -16,6 +17,7 @@ from ramekin.amp.seeds import rounding_seed
 __all__ = [
     "HADAMARD",
     "AmaxHistory",
+    "AutoPrecision",
     "DelayedScaling",
     "DynamicLossScale",
     "LossScale",
@@ -23,9 +25,11 @@ __all__ = [
     "Operand",
     "Phase",
     "Plan",
+    "Precision",
     "Recipe",
     "Schedule",
     "StaticLossScale",
+    "as_precision",
     "as_recipe",
     "as_schedule",
     "autocast",

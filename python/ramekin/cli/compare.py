@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 import ramekin
-from ramekin.amp import Schedule, as_schedule, recipes
+from ramekin.amp import Precision, as_precision, recipes
 from ramekin.cli.arguments import check_environment, choices
 from ramekin.cli.errors import LineParser, UsageError
 from ramekin.cli.outputs import Outputs
@@ -47,7 +47,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--recipes", nargs="+", default=list(recipes()), metavar="RECIPE",
-        help=f"of {', '.join(recipes())}, or schedules of these; default: all",
+        help=f"of {', '.join(recipes())}, schedules of these, or auto, "
+        "which switches each layer by what training shows; default: all recipes",
     )  # fmt: skip
     parser.add_argument("--epochs", type=_integer(1), metavar="N", help="default: what the task says")
     parser.add_argument(
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
         After training, if a file could not be written all the same.
     """
     chosen_tasks = choices("--task", options.task, as_task)
-    chosen_recipes = choices("--recipes", options.recipes, as_schedule, whole=":")
+    chosen_recipes = choices("--recipes", options.recipes, as_precision, whole=":")
     seeds = list(dict.fromkeys(options.seed))
     outputs = Outputs(options.json, options.report, options.plot)
     outputs.check()
@@ -125,7 +126,7 @@ def _integer(least: int) -> Callable[[str], int]:
     return parse
 
 
-def _check_length(recipe: Schedule, run_length: tuple[int, int]) -> None:
+def _check_length(recipe: Precision, run_length: tuple[int, int]) -> None:
     """Refuse a schedule that ends before a run does, before any run has begun."""
     try:
         recipe.check(*run_length, layers=[])

@@ -11,7 +11,9 @@ from ramekin._types import AnyArray, Float32Array
 from ramekin.amp.autocast import Overrides, active, match_overrides
 from ramekin.amp.recipe import Recipe, as_recipe
 from ramekin.amp.scaling_state import ScalingState
+from ramekin.nn.flops import FlopCount
 from ramekin.nn.observation import Observer
+from ramekin.nn.probe import Probe
 
 __all__ = ["Layer", "Module", "Parameter", "Sequential"]
 
@@ -192,6 +194,10 @@ class Layer(Module):
         Steps done and amax histories.
     observer : Observer or None
         Is shown the operands of each pass; it changes none of their bits.
+    probe : Probe or None
+        Compares each pass with float32; it changes none of its bits.
+    flops : FlopCount
+        Work of all products so far, evaluations and probes among them.
     """
 
     def __init__(self, recipe: str | Recipe | None) -> None:
@@ -201,6 +207,8 @@ class Layer(Module):
         self._override: Recipe | None = None
         self.scaling = ScalingState()
         self.observer: Observer | None = None
+        self.probe: Probe | None = None
+        self.flops = FlopCount()
 
     @property
     @abstractmethod

@@ -3,7 +3,7 @@
 Usage: ``python benches/precision_sweep.py [--seeds 0 1 2] [--record]``
 
 First AutoPrecision trains the autoencoder from each seed. Every fixed schedule then spends the same share of
-the run, to a tenth of a per cent of its steps, in formats of 8 bits or fewer. Which ones are tried: each scaling
+the run, to a tenth of a per cent, in formats of 8 bits or fewer. Which ones are tried: each scaling
 of 8 bits with bfloat16 after it, two of them with float32 after it, float8 after bfloat16, a beginning in
 mxfp4, and float8 with the layer behind the bottleneck in bfloat16 from the start. The table is sorted by mean
 test loss. Figures are losses, not times: they are the same on every machine and for every number of threads.
@@ -20,8 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-import record
-import tables
+import dated
 from ramekin.amp import Schedule
 from ramekin.history import History
 from ramekin.tasks import Task, as_task
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     seeds = list(dict.fromkeys(options.seeds))
-    console = tables.console()
+    console = Console()
     task = as_task("autoencode")
     runs = {name: histories(task, name, seeds) for name in ("float32", "auto")}
     share = mean([history.low_precision_share for history in runs["auto"]])
@@ -70,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{100 * low:.1f} % of all products in 8 bits or fewer"
     )
     if options.record:
-        path = record.save(
+        path = dated.save(
             "precision",
             {
                 "seeds": seeds,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import ramekin as rk
-from ramekin.amp import AutoPrecision, Recipe, Schedule, as_precision, as_recipe
+from ramekin.amp import AutoPrecision, Recipe, Schedule, as_precision, as_recipe, split_recipe
 from ramekin.auto_evidence import LayerEvidence, LossNoise
 from ramekin.auto_switching import AutoSwitcher
 from ramekin.history import Switch
@@ -103,7 +103,7 @@ def test_the_loss_scale_is_taken_out_of_the_rise() -> None:
 def test_a_rise_that_could_be_chance_moves_nothing() -> None:
     """Probes at steps 0, 2, 4, 6 that alternate: a standard error of spread / sqrt(3)."""
     mean, limit = 1.0, SHARES["0"] * NOISE
-    spread = (mean - limit) / 2 * math.sqrt(3)
+    spread = (mean - limit) / 3 * math.sqrt(3)
 
     def rises(factor: float) -> Any:
         return {"rise": lambda step: mean + factor * spread * (1 if step % 4 else -1)}
@@ -134,6 +134,17 @@ def test_gradients_that_rounding_destroys_move_a_layer_up() -> None:
     assert len(play(switcher(), _1={"gradient_error": 1e-9, "gradient_square": 0.0})) == 2
 
 
+def test_rungs_that_leave_gradients_as_they_are_are_passed_over_for_them() -> None:
+    options = {"probe_every": 2, "window": 8, "tolerance": 1.0}
+    for measured, upper in (({"rise": 1.0}, "bfloat16/float8"), ({"gradient_error": 1.0}, "bfloat16")):
+        auto = AutoSwitcher(network(), AutoPrecision(**options))
+        assert moves(play(auto, _0=measured)) == [BEGIN, (8, "0", upper)]
+    # Where no rung changes them there is nothing to gain.
+    split = split_recipe("bfloat16", "float8")
+    auto = AutoSwitcher(network(), AutoPrecision(("float8", split), start="float8", **options))
+    assert moves(play(auto, _0={"gradient_error": 1.0})) == [BEGIN]
+
+
 def test_a_clean_layer_moves_down_after_two_windows() -> None:
     clean = {"rise": 0.001, "output_error": 1.0, "lower_error": 20.0}
     assert moves(play(switcher(), 1, _0=clean)) == [BEGIN]
@@ -155,12 +166,12 @@ def test_one_window_of_unrest_starts_the_count_anew() -> None:
 
 
 def test_what_is_expected_below_decides() -> None:
-    """The rise, with two standard errors, grows as the squared error does; half of the limit is allowed."""
+    """The rise, with three standard errors, grows as the squared error does; half of the limit is allowed."""
     half = SHARES["0"] * NOISE / 2
     for lower, count in ((0.99 * half / 0.01, 2), (1.01 * half / 0.01, 1)):
         assert len(play(switcher(), 2, _0={"rise": 0.01, "lower_error": lower})) == count
     noisy = {"rise": lambda step: 0.01 * (1 if step % 4 else -1), "lower_error": 20.0}
-    assert len(play(switcher(), 2, _0=noisy)) == 1  # 2 * 0.01 / sqrt(3) * 20 is 0.23
+    assert len(play(switcher(), 2, _0=noisy)) == 1  # 3 * 0.01 / sqrt(3) * 20 is 0.35
     gradient = {"rise": 0.001, "lower_error": 20.0, "gradient_error": 0.01}
     assert len(play(switcher(), 2, _0=gradient)) == 1  # 20 * 0.01 is above half of 0.25
 
@@ -229,8 +240,9 @@ def test_layers_with_a_recipe_of_their_own_keep_it() -> None:
     model = Sequential(Linear(4, 4, recipe="float32"), Linear(4, 4))
     auto = AutoSwitcher(model, AutoPrecision(probe_every=2, window=8, tolerance=1.0))
     # The other one is all that shares the noise.
-    assert moves(play(auto, _1={"rise": 1.01 * NOISE})) == [BEGIN, (8, "1", "bfloat16")]
-    assert [layer.recipe.name for _, layer in model.named_layers()] == ["float32", "bfloat16"]
+    assert moves(play(auto, _1={"rise": 1.01 * NOISE})) == [BEGIN, (8, "1", "bfloat16/float8")]
+    names = [layer.recipe.name for _, layer in model.named_layers()]
+    assert names == ["float32", "bfloat16/float8"]
 
 
 def test_a_network_without_layers() -> None:
@@ -564,9 +576,11 @@ def test_classification_stays_low() -> None:
 
 def test_defaults_and_names() -> None:
     auto = AutoPrecision()
-    assert [recipe.name for recipe in auto.recipes] == ["mxfp4", "float8", "bfloat16", "float32"]
+    names = [recipe.name for recipe in auto.recipes]
+    assert names == ["mxfp4", "float8", "bfloat16/float8", "bfloat16", "float32"]
     assert auto.first_recipes == (as_recipe("float8"),)
-    assert (auto.name, str(auto), auto.bits) == ("auto", "auto", "4/4/4>8/8/8>16/16/16>32/32/32")
+    assert (auto.name, str(auto), auto.bits) == ("auto", "auto", "4/4/4>8/8/8>16/16/8>16/16/16>32/32/32")
+    assert AutoPrecision(("mxfp4", "float8", "bfloat16", "float32")).name != "auto"
     assert AutoPrecision(("mxfp8", "float32")).name == "auto(mxfp8>float32)"
     assert AutoPrecision(("mxfp4", "mxfp6")).start == as_recipe("mxfp6")
     assert AutoPrecision(start="mxfp4").start == as_recipe("mxfp4")
@@ -597,7 +611,7 @@ def test_auto_is_accepted_where_a_schedule_is() -> None:
         (
             {"start": "mxfp8"},
             ValueError,
-            "start 'mxfp8' is no rung; accepted: mxfp4, float8, bfloat16, float32",
+            "start 'mxfp8' is no rung; accepted: mxfp4, float8, bfloat16/float8, bfloat16",
         ),
         ({"tolerance": 0}, ValueError, "tolerance must be finite and above 0, got 0"),
         ({"tolerance": "1"}, TypeError, "tolerance must be a number, not str"),

@@ -18,7 +18,7 @@ from ramekin.nn.probe import Probe
 __all__ = ["AutoSwitcher"]
 
 # A mean is told from chance by this many standard errors.
-_ERRORS = 2.0
+_ERRORS = 3.0
 
 
 class AutoSwitcher:
@@ -205,8 +205,15 @@ class AutoSwitcher:
 
     def _up(self, name: str, rise: float, reason: str) -> None:
         evidence = self._evidence[name]
-        if evidence.rung + 1 < len(self._precision.ladder):
-            evidence.left[evidence.rung] = rise
-            evidence.rung, evidence.calm = evidence.rung + 1, 0
+        ladder, rung = self._precision.ladder, evidence.rung
+        higher = rung + 1
+        if math.isinf(rise):
+            # The gradients are at fault, so the next rung is one that quantises them otherwise.
+            gradients = [recipe.operand("wgrad_gradients") for recipe in ladder]
+            while higher < len(ladder) and gradients[higher] == gradients[rung]:
+                higher += 1
+        if higher < len(ladder):
+            evidence.left[rung:higher] = [rise] * (higher - rung)
+            evidence.rung, evidence.calm = higher, 0
             evidence.clear()
             self._pending[name] = reason

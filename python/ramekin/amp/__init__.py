@@ -10,7 +10,7 @@ from ramekin.amp.hadamard import HADAMARD, hadamard_rows
 from ramekin.amp.loss_scale import DynamicLossScale, LossScale, NoLossScale, StaticLossScale
 from ramekin.amp.operand import Operand
 from ramekin.amp.plan import Plan, plan
-from ramekin.amp.recipe import as_recipe, recipes
+from ramekin.amp.recipe import as_recipe, recipes, split_recipe
 from ramekin.amp.schedule import Phase, Schedule, as_schedule
 from ramekin.amp.seeds import rounding_seed
 
@@ -37,4 +37,5 @@ __all__ = [
     "plan",
     "recipes",
     "rounding_seed",
+    "split_recipe",
 ]

@@ -10,13 +10,17 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ramekin.amp.recipe import Recipe, as_recipe
+from ramekin.amp.recipe import Recipe, as_recipe, split_recipe
 from ramekin.amp.schedule import Phases, Schedule, as_schedule
 
 __all__ = ["AutoPrecision", "Precision", "as_precision"]
 
-_LADDER = ("mxfp4", "float8", "bfloat16", "float32")
 _START_BITS = 8
+
+
+def _default_ladder() -> tuple[Recipe, ...]:
+    low, high = as_recipe("float8"), as_recipe("bfloat16")
+    return as_recipe("mxfp4"), low, split_recipe(high, low), high, as_recipe("float32")
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -36,11 +40,12 @@ class AutoPrecision:
 
     a layer goes up one rung
 
-    - if ``rise - 2 error > limit``;
+    - if ``rise - 3 error > limit``;
     - if rounding changes the gradient by its weights by more, in squares, than `gradient_tolerance` of it;
+      rungs that quantise gradients as before are passed over;
     - at once, if that gradient is not finite, unless the recipe asks for a loss scale, the likelier cause;
 
-    and down one rung if in `patience` windows in a row ``(rise + 2 error) * factor`` is below
+    and down one rung if in `patience` windows in a row ``(rise + 3 error) * factor`` is below
     ``hysteresis * limit``, with *factor* the ratio of the output's squared errors in the lower recipe and in
     its own, and the same factor leaves the gradient within ``hysteresis * gradient_tolerance``. What the rise
     was when the layer last left the lower rung must be below ``hysteresis * limit`` too; a rung left for its
@@ -49,7 +54,8 @@ class AutoPrecision:
     Parameters
     ----------
     ladder : sequence of str or Recipe
-        At least two, from the coarsest to the finest: bits of activations never fall.
+        At least two, from the coarsest to the finest: bits of activations never fall. mxfp4, float8, bfloat16
+        forward with float8 backward (:func:`split_recipe`), bfloat16 and float32 if not given.
     start : str or Recipe, optional
         The rung where all layers begin. The first of at least 8 bits if not given, or the last.
     tolerance : float
@@ -85,10 +91,10 @@ class AutoPrecision:
 
     def __init__(
         self,
-        ladder: Sequence[str | Recipe] = _LADDER,
+        ladder: Sequence[str | Recipe] | None = None,
         *,
         start: str | Recipe | None = None,
-        tolerance: float = 3.0,
+        tolerance: float = 1.0,
         floor: float = 0.2,
         gradient_tolerance: float = 0.25,
         hysteresis: float = 0.5,
@@ -96,7 +102,7 @@ class AutoPrecision:
         probe_every: int = 8,
         window: int = 64,
     ) -> None:
-        rungs = _rungs(ladder)
+        rungs = _default_ladder() if ladder is None else _rungs(ladder)
         if start is None:
             chosen = next((rung for rung in rungs if rung.activations.bits >= _START_BITS), rungs[-1])
         else:
@@ -134,8 +140,9 @@ class AutoPrecision:
     @property
     def name(self) -> str:
         """The name under which results are reported: "auto", with its ladder if that is another."""
-        names = tuple(rung.name for rung in self.ladder)
-        return "auto" if names == _LADDER else f"auto({'>'.join(names)})"
+        if self.ladder == _default_ladder():
+            return "auto"
+        return f"auto({'>'.join(rung.name for rung in self.ladder)})"
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:

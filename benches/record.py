@@ -1,35 +1,17 @@
-"""A dated record of a run: the machine, the versions and every figure."""
+"""The record of a benchmark: the versions and every figure."""
 
 from __future__ import annotations
 
-import datetime
-import json
-import os
-import platform
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import libraries
-import ramekin as rk
+from dated import machine, save
 from targets import Result, Verdict
 from timing import Ratio
 
 __all__ = ["machine", "write"]
-
-RECORDS = Path(__file__).parent / "records"
-
-
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
-    return {
-        "cpu": _cpu_model(),
-        "isa": rk.isa(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
 
 
 def write(
@@ -46,8 +28,6 @@ def write(
     A second one of the day replaces the first.
     """
     content = {
-        "date": datetime.date.today().isoformat(),
-        "machine": machine(),
         "versions": libraries.versions(),
         "settings": settings,
         # Of other work on the machine, before and after.
@@ -57,30 +37,7 @@ def write(
         "results": [_result(result) for result in results],
         "targets": [_verdict(verdict) for verdict in verdicts],
     }
-    RECORDS.mkdir(exist_ok=True)
-    path = RECORDS / f"{content['date']}-{name}-{rk.isa()}.json"
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=RECORDS, suffix=".tmp", delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            # The temporary file is for its owner only.
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-    return path
-
-
-def _cpu_model() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
+    return save(name, content)
 
 
 def _ratio(ratio: Ratio) -> dict[str, float]:

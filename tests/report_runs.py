@@ -56,10 +56,10 @@ def run(
     recipe: str = "float8",
     seed: int = 0,
     task: str = "t",
-    layer_sizes: dict[str, int] | None = None,
+    layer_names: tuple[str, ...] = (),
     **fields: Any,
 ) -> Run:
-    return Run(recipe, history(recipe, **fields), task, seed, layer_sizes=layer_sizes or {})
+    return Run(recipe, history(recipe, **fields), task, seed, layer_names=layer_names)
 
 
 STRANGE: list[tuple[float, ...]] = [

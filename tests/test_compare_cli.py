@@ -344,3 +344,17 @@ sys.exit(main(["compare", "--epochs", "100000", "--json", {str(path)!r}]))
     assert out == ""
     assert err.splitlines() == ["ramekin: interrupted"]
     assert names(tmp_path) == []
+
+
+def test_auto_stands_where_a_recipe_does() -> None:
+    done = run("compare", "--recipes", "auto", "--epochs", "3", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    (record,) = records(done.stdout)
+    assert (record["recipe"], record["bits"]) == ("auto", "8/8/8")
+    assert record["switches"][0] == {
+        "step": 0,
+        "layers": "*",
+        "recipe": "float8",
+        "reason": "where all layers begin",
+    }
+    assert record["low_precision_share"] > 0.9

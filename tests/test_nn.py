@@ -389,9 +389,9 @@ def test_gradients_of_parameters_alone_are_the_same(name: str) -> None:
 def test_the_first_layer_is_not_asked_for_its_input_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     model, products, product = network(), [], Pass._product
 
-    def counting(self: Pass, a: Any, b: Any) -> Any:
+    def counting(self: Pass, name: str, a: Any, b: Any) -> Any:
         products.append(a.shape)
-        return product(self, a, b)
+        return product(self, name, a, b)
 
     monkeypatch.setattr(Pass, "_product", counting)
     model(normal(1, 4, 5))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ramekin.amp import DelayedScaling, Operand, Recipe, as_recipe, recipes
+from ramekin.amp import DelayedScaling, Operand, Recipe, as_recipe, recipes, split_recipe
 from ramekin.block_formats import mxfp4, mxfp6_e3m2, mxfp8_e4m3, nvfp4
 from ramekin.formats import bfloat16, float8_e4m3fn, float8_e5m2, float16, float32, tfloat32
 
@@ -170,3 +170,18 @@ def test_bad_recipe(changes: dict[str, Any], error: type[Exception], message: st
 def test_bad_operand(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Operand(**arguments)
+
+
+def test_split_recipe_takes_fprop_from_one_and_the_rest_from_another() -> None:
+    split = split_recipe("bfloat16", "nvfp4")
+    forward, backward = as_recipe("bfloat16"), as_recipe("nvfp4")
+    assert split.name == "bfloat16/nvfp4"
+    for slot in ("activations", "weights"):
+        assert split.operand(slot) == forward.operand(slot)
+    for slot in ("gradients", "dgrad_weights", "wgrad_activations", "wgrad_gradients"):
+        assert split.operand(slot) == backward.operand(slot)
+    assert split.hadamard is True
+    assert split_recipe("bfloat16", "float16").loss_scale == "dynamic"
+    assert split_recipe("float16", "bfloat16").loss_scale == "none"
+    with pytest.raises(ValueError, match="unknown recipe 'float9'"):
+        split_recipe("float8", "float9")

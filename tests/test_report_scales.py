@@ -131,11 +131,7 @@ def test_what_a_layer_ran_in() -> None:
     assert seen.pattern("head.0", 0) == "head"
     assert seen.has_switched
     assert not run().has_switched
-    # Sizes count: of 40 steps all in "body" run 10 in float8, none in "head".
-    assert seen.low_precision_share is None
-    sized = run(switches=switches, layer_sizes={"body": 300, "head": 100})
-    assert sized.layers == ("body", "head")
-    assert sized.low_precision_share == 300 * 10 / (400 * 40)
+    assert run(switches=switches, layer_names=("body", "tail")).layers == ("body", "tail")
     assert seen.record.bits == "8/8/8>16/16/16>32/32/32>4/4/4"
 
 
@@ -147,13 +143,11 @@ def test_a_layer_that_was_made_with_its_recipe() -> None:
     assert made.spans("1") == [(0, 40, "bfloat16")]
 
 
-def test_products_of_mixed_operands_are_as_wide_as_the_wider() -> None:
-    """Of three products wgrad alone has two operands of 8 bits or fewer."""
+def test_a_recipe_is_as_wide_as_its_widest_operand() -> None:
     mixed = Recipe("mixed", "float8_e4m3fn", "bfloat16", "float8_e5m2")
-    seen = Run("mixed", history("mixed"), recipes=(mixed,), layer_sizes={"0": 7})
-    assert seen.low_precision_share == pytest.approx(1 / 3)
+    seen = Run("mixed", history("mixed"), recipes=(mixed,))
     assert seen.bits("mixed") == 16
-    assert Run("mixed", history("mixed"), layer_sizes={"0": 7}).low_precision_share is None
+    assert Run("mixed", history("mixed")).bits("mixed") is None
 
 
 def test_some_fifty_steps_are_observed() -> None:

@@ -84,3 +84,20 @@ def test_scaling_saves_the_gradients(task: str) -> None:
 def test_autoencoding_tells_float8_from_bfloat16() -> None:
     # The task is there to be sensitive: three mantissa bits must show.
     assert test_loss("float8-current") > test_loss("bfloat16")
+
+
+def test_auto_precision_ends_near_float32_at_half_the_bits() -> None:
+    assert abs(100 * (test_loss("auto") / test_loss("float32") - 1)) <= 2.0
+    for history in histories("autoencode", "auto"):
+        assert history.low_precision_share >= 0.5
+        # The layer behind the bottleneck, a tenth of the work and most of the damage, is the first to go up.
+        raised = [switch.layers for switch in history.switches if switch.recipe == "bfloat16/float8"]
+        assert raised[0] == "4"
+
+
+def test_auto_precision_stays_low_where_rounding_does_not_matter() -> None:
+    assert abs(accuracy("auto") - accuracy("float32")) <= 1.0
+    for history in histories("classify", "auto"):
+        # But for the probes, which take 2/3 of the work of every eighth step.
+        assert history.low_precision_share > 0.9
+        assert "bfloat16" not in {switch.recipe for switch in history.switches}

@@ -30,7 +30,7 @@ class Switch:
     recipe : str
         Its name.
     reason : str
-        Why, where that is not simply that its time had come.
+        Why, where that was decided in the run; empty where a schedule says so.
     """
 
     step: int
@@ -124,6 +124,9 @@ class History:
         False for those that were skipped.
     observations : tuple of OperandRecord
         Of the steps that were observed: by step, then layer, then operand.
+    low_precision_share : float
+        Which part of all floating-point operations of the layers' products, evaluations and probes among
+        them, was done with operands of 8 bits or fewer.
     """
 
     step_losses: tuple[float, ...]
@@ -140,6 +143,7 @@ class History:
     loss_scales: tuple[float, ...]
     steps_taken: tuple[bool, ...]
     observations: tuple[OperandRecord, ...] = ()
+    low_precision_share: float = 0.0
 
     def recipes(self) -> Iterator[str]:
         """Return what every step ran in, in order, as in :class:`Progress`."""

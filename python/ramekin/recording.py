@@ -11,6 +11,7 @@ import numpy as np
 
 from ramekin._types import AnyArray
 from ramekin.history import History, Switch
+from ramekin.nn.flops import FlopCount
 from ramekin.nn.linear import Linear
 from ramekin.nn.module import Module
 from ramekin.nn.observation import OperandRecord
@@ -28,7 +29,8 @@ class Recorder:
     Parameters
     ----------
     model : Module
-        Its linear layers count the gradients that rounding lost; they begin at 0 here.
+        Its linear layers count the gradients that rounding lost, and all layers their operations; both begin
+        at 0 here.
     classifies : bool
         Whether there are accuracies.
     steps_per_epoch : int
@@ -49,6 +51,9 @@ class Recorder:
         self._layers = [module for module in model.walk() if isinstance(module, Linear)]
         for layer in self._layers:
             layer.nonzero_gradients = layer.lost_gradients = 0
+        self._multiplying = [layer for _, layer in model.named_layers()]
+        for multiplying in self._multiplying:
+            multiplying.flops = FlopCount()
 
     @property
     def steps(self) -> int:
@@ -80,6 +85,8 @@ class Recorder:
         if not self._classifies:
             told["test_accuracies"] = None
         lost = sum(layer.lost_gradients for layer in self._layers)
+        flops = sum(layer.flops.total for layer in self._multiplying)
+        low = sum(layer.flops.low_precision for layer in self._multiplying)
         return History(
             **told,
             skipped_steps=self.skipped_steps,
@@ -88,6 +95,7 @@ class Recorder:
             switches=tuple(self._switches),
             steps_per_epoch=self._steps_per_epoch,
             observations=tuple(self._observations),
+            low_precision_share=low / flops if flops else 0.0,
         )
 
     def arrays(self) -> dict[str, AnyArray]:
@@ -95,6 +103,8 @@ class Recorder:
         counts = {
             "nonzero_gradients": [layer.nonzero_gradients for layer in self._layers],
             "lost_gradients": [layer.lost_gradients for layer in self._layers],
+            "flops": [layer.flops.total for layer in self._multiplying],
+            "low_precision_flops": [layer.flops.low_precision for layer in self._multiplying],
         }
         return {
             **{name: np.array(values, np.float64) for name, values in self._series.items()},
@@ -115,6 +125,9 @@ class Recorder:
         counts = (arrays["nonzero_gradients"].tolist(), arrays["lost_gradients"].tolist())
         for layer, nonzero, lost in zip(self._layers, *counts, strict=True):
             layer.nonzero_gradients, layer.lost_gradients = nonzero, lost
+        counts = (arrays["flops"].tolist(), arrays["low_precision_flops"].tolist())
+        for multiplying, total, low in zip(self._multiplying, *counts, strict=True):
+            multiplying.flops = FlopCount(total, low)
 
 
 def _text(records: Sequence[Switch] | Sequence[OperandRecord]) -> AnyArray:

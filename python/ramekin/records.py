@@ -20,7 +20,7 @@ class RunRecord:
     Attributes
     ----------
     recipe, task : str
-        The recipe's name, or the schedule as text.
+        The recipe's name, the schedule as text, or "auto".
     seed : int
     bits : str
         Bits of activations, weights and gradients, as ``"8/8/8"``; of a schedule, of each of its recipes.
@@ -42,8 +42,8 @@ class RunRecord:
         Median over the steps, in milliseconds.
     switches : tuple of Switch
         Which recipe ran from which step on.
-    low_precision_share : float or None
-        Part of the products' multiplications whose operands had 8 bits or fewer; None if it is not known.
+    low_precision_share : float
+        As in :class:`History`.
     """
 
     recipe: str
@@ -63,19 +63,10 @@ class RunRecord:
     gradient_underflow: float
     step_time_ms: float
     switches: tuple[Switch, ...]
-    low_precision_share: float | None = None
+    low_precision_share: float = 0.0
 
     @classmethod
-    def of(
-        cls,
-        history: History,
-        *,
-        task: str,
-        recipe: str,
-        bits: str,
-        seed: int,
-        low_precision_share: float | None = None,
-    ) -> RunRecord:
+    def of(cls, history: History, *, task: str, recipe: str, bits: str, seed: int) -> RunRecord:
         """Return the record of a finished run, by the names that it is to have."""
         accuracies = history.test_accuracies
         return cls(
@@ -96,7 +87,7 @@ class RunRecord:
             gradient_underflow=history.gradient_underflow,
             step_time_ms=1e3 * statistics.median(history.step_times),
             switches=history.switches,
-            low_precision_share=low_precision_share,
+            low_precision_share=history.low_precision_share,
         )
 
 
@@ -125,7 +116,7 @@ class Summary:
     relative_time: float | None
     test_loss_spread: float | None
     accuracy_spread: float | None
-    low_precision_share: float | None
+    low_precision_share: float
 
 
 def summarize(records: Iterable[RunRecord]) -> list[Summary]:
@@ -164,7 +155,7 @@ def _summary(runs: Sequence[RunRecord], baseline: Sequence[RunRecord] | None) ->
         step_time_ms=step_time,
         relative_time=relative_time,
         test_loss_spread=_spread([run.test_loss for run in runs]),
-        low_precision_share=_known_mean([run.low_precision_share for run in runs]),
+        low_precision_share=_mean(run.low_precision_share for run in runs),
         accuracy_spread=_spread([run.accuracy for run in runs if run.accuracy is not None]),
     )
 

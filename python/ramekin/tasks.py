@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from ramekin.amp.auto import Precision
 from ramekin.amp.loss_scale import LossScale
 from ramekin.amp.schedule import Phases
-from ramekin.amp.schedule import Schedule as PrecisionSchedule
 from ramekin.datasets import split_digits
 from ramekin.datasets.dataset import Goal, Pair
 from ramekin.nn import (
@@ -116,7 +116,7 @@ class Task:
 
     def trainer(
         self,
-        recipe: Phases | PrecisionSchedule | Mapping[str, Phases],
+        recipe: Precision | Phases | Mapping[str, Phases],
         seed: int,
         epochs: int | None = None,
         overrides: Mapping[str, Phases] | None = None,

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ramekin._types import AnyArray, Float32Array, finite_float32
+from ramekin.amp.auto import AutoPrecision, Precision, as_precision
 from ramekin.amp.loss_scale import DynamicLossScale, LossScale, NoLossScale
 from ramekin.amp.recipe import Recipe
-from ramekin.amp.schedule import Phases, as_schedule
-from ramekin.amp.schedule import Schedule as PrecisionSchedule
+from ramekin.amp.schedule import Phases
+from ramekin.auto_switching import AutoSwitcher
 from ramekin.callbacks import Callback
 from ramekin.fingerprint import described
 from ramekin.history import History, Progress
@@ -58,7 +59,7 @@ class Trainer:
     loss : Loss
     optimizer : Optimizer
         Of the model's parameters.
-    recipe : str, Recipe, or amp.Schedule or what it is made of
+    recipe : str, Recipe, amp.Schedule or what it is made of, or amp.AutoPrecision or "auto"
         Formats of the operands, and whether the loss is scaled; by layer and time if need be.
     overrides : mapping of str to what `recipe` may be for a group of layers, optional
         By pattern of layer names, as for :class:`~ramekin.amp.autocast`; they come last, so before all else.
@@ -79,8 +80,8 @@ class Trainer:
 
     Attributes
     ----------
-    precision : amp.Schedule
-        The recipe as a schedule.
+    precision : amp.Schedule or amp.AutoPrecision
+        What the recipe stands for.
     loss_scale : LossScale
         The one in force.
 
@@ -95,7 +96,7 @@ class Trainer:
         model: Module,
         loss: Loss,
         optimizer: Optimizer,
-        recipe: Phases | PrecisionSchedule | Mapping[str, Phases] = "float32",
+        recipe: Precision | Phases | Mapping[str, Phases] = "float32",
         *,
         overrides: Mapping[str, Phases] | None = None,
         batch_size: int = 32,
@@ -121,7 +122,7 @@ class Trainer:
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
-        self.precision = as_schedule(recipe).with_overrides({} if overrides is None else overrides)
+        self.precision = _overridden(as_precision(recipe), overrides)
         self.batch_size = int(batch_size)
         self.epochs = int(epochs)
         self.seed = int(seed)
@@ -132,7 +133,7 @@ class Trainer:
         self._follows_recipes = loss_scale is None
         self._resting_scale: LossScale = DynamicLossScale()
         self._given_scale = described(loss_scale)
-        self.choose_loss_scale(phases[0].recipe for _, phases in self.precision.groups)
+        self.choose_loss_scale(self.precision.first_recipes)
 
     def fit(
         self,
@@ -204,6 +205,8 @@ class Trainer:
 
         ValueError if the schedule does not fit the run or the model.
         """
+        if isinstance(self.precision, AutoPrecision):
+            return AutoSwitcher(self.model, self.precision)
         return RecipeSwitcher(self.model, self.precision, *self.run_length(rows))
 
     def options(self) -> dict[str, Any]:
@@ -266,3 +269,14 @@ class Trainer:
         with np.errstate(over="ignore", invalid="ignore"), evaluating(self.model):
             width = self.model.forward(inputs[:1]).shape[1]
         return inputs, self.loss.check_targets(targets, len(inputs), width, name)
+
+
+def _overridden(precision: Precision, overrides: Mapping[str, Phases] | None) -> Precision:
+    if not overrides:
+        return precision
+    if isinstance(precision, AutoPrecision):
+        raise ValueError(
+            "overrides go with a schedule; beside AutoPrecision, give layers a recipe of their own: "
+            "Linear(..., recipe=...)"
+        )
+    return precision.with_overrides(overrides)

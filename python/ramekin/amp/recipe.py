@@ -18,7 +18,7 @@ from ramekin.formats import (
     tfloat32,
 )
 
-__all__ = ["Recipe", "as_recipe", "recipes"]
+__all__ = ["Recipe", "as_recipe", "recipes", "split_recipe"]
 
 
 def _uniform(name: str, fmt: FloatFormat, loss_scale: LossScaling = "none") -> Recipe:
@@ -125,6 +125,46 @@ _RECIPES: dict[str, Callable[[], Recipe]] = {
 @cache
 def _named(name: str) -> Recipe:
     return _RECIPES[name]()
+
+
+def split_recipe(forward: str | Recipe, backward: str | Recipe) -> Recipe:
+    """Return a recipe whose fprop is one recipe's, and whose dgrad and wgrad are another's.
+
+    Rounding in fprop raises the loss that a network has; in the two others it adds noise to gradients, of
+    which a batch has much more anyway. So the second recipe can often be the coarser one.
+
+    Parameters
+    ----------
+    forward, backward : str or Recipe
+        What the products are added up in, and master weights, are those of `forward`; the loss scale and the
+        transform of wgrad those of `backward`.
+
+    Returns
+    -------
+    Recipe
+        Named ``"forward/backward"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a recipe is unknown, or products of `backward` cannot be added up as those of `forward`.
+    """
+    first, second = as_recipe(forward), as_recipe(backward)
+    return Recipe(
+        f"{first.name}/{second.name}",
+        first.activations,
+        first.weights,
+        second.gradients,
+        second.loss_scale,
+        dgrad_weights=second.operand("dgrad_weights"),
+        wgrad_activations=second.operand("wgrad_activations"),
+        wgrad_gradients=second.operand("wgrad_gradients"),
+        hadamard=second.hadamard,
+        accumulate=first.accumulate,
+        chunk=first.chunk,
+        master_weights=first.master_weights,
+        master_rounding=first.master_rounding,
+    )
 
 
 def recipes() -> tuple[str, ...]:

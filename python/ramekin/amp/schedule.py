@@ -135,6 +135,11 @@ class Schedule:
         return tuple(dict.fromkeys(phase.recipe for _, phases in self.groups for phase in phases))
 
     @property
+    def first_recipes(self) -> tuple[Recipe, ...]:
+        """What the groups begin in, in their order."""
+        return tuple(phases[0].recipe for _, phases in self.groups)
+
+    @property
     def bits(self) -> str:
         """Bits of activations, weights and gradients in each recipe, as ``"8/8/8>16/16/16"``."""
         return ">".join(dict.fromkeys(recipe.bits for recipe in self.recipes))

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.progress import TaskID
 
 import ramekin
-from ramekin.amp import Schedule, as_schedule, recipes
+from ramekin.amp import Precision, as_precision, recipes
 from ramekin.cli import progress
 from ramekin.cli.arguments import check_environment, choices, integer
 from ramekin.cli.errors import LineParser, UsageError
 from ramekin.cli.outputs import Outputs
 from ramekin.cli.table import print_summaries
 from ramekin.records import RunRecord, summarize
-from ramekin.report import Run, layer_sizes, observed_every
+from ramekin.report import Run, observed_every
 from ramekin.tasks import as_task, tasks
 from ramekin.trainer import Progress as StepProgress
 
@@ -42,7 +42,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--recipes", nargs="+", default=list(recipes()), metavar="RECIPE",
-        help=f"of {', '.join(recipes())}, or schedules of these; default: all",
+        help=f"of {', '.join(recipes())}, schedules of these, or auto, "
+        "which switches each layer by what training shows; default: all recipes",
     )  # fmt: skip
     parser.add_argument("--epochs", type=integer(1), metavar="N", help="default: what the task says")
     parser.add_argument(
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
         After training, if a file could not be written all the same.
     """
     chosen_tasks = choices("--task", options.task, as_task)
-    chosen_recipes = choices("--recipes", options.recipes, as_schedule, whole=":")
+    chosen_recipes = choices("--recipes", options.recipes, as_precision, whole=":")
     seeds = list(dict.fromkeys(options.seed))
     if options.seeds is not None:
         if len(seeds) > 1:
@@ -109,7 +110,7 @@ def run(options: argparse.Namespace) -> None:
                     if options.report is not None and position == 0:
                         trainer.observe_every = observed_every(trainer.run_length(len(train[0]))[0])
                     history = trainer.fit(train, test, progress=advance)
-                    layers = layer_sizes(trainer.model)
+                    layers = tuple(name for name, _ in trainer.model.named_layers())
                     runs.append(Run(recipe.name, history, task.name, seed, recipe.recipes, layers))
 
     records = [run.record for run in runs]
@@ -122,7 +123,7 @@ def run(options: argparse.Namespace) -> None:
     outputs.write(runs, titles, _settings(records, options, seeds))
 
 
-def _check_length(recipe: Schedule, run_length: tuple[int, int]) -> None:
+def _check_length(recipe: Precision, run_length: tuple[int, int]) -> None:
     """Refuse a schedule that ends before a run does, before any run has begun."""
     try:
         recipe.check(*run_length, layers=[])

@@ -23,7 +23,7 @@ from ramekin.cli.outputs import WITHOUT_PLOT
 from ramekin.cli.train_options import add_options, early_stopping, task_from, trainer_from
 from ramekin.fingerprint import described
 from ramekin.history import History, json_value
-from ramekin.report import PAGES, PICTURES, Run, layer_sizes, observed_every, write_report
+from ramekin.report import PAGES, PICTURES, Run, observed_every, write_report
 from ramekin.tasks import Task
 from ramekin.trainer import Progress, Trainer
 from ramekin.training_checkpoint import Checkpoints, CheckpointWarning
@@ -221,7 +221,8 @@ def _write(options: argparse.Namespace, task: Task, trainer: Trainer, history: H
 
 def _report(path: str, task: Task, trainer: Trainer, history: History) -> None:
     recipes = tuple(dict.fromkeys(trainer.precision.recipes))
-    run = Run(trainer.precision.name, history, task.name, trainer.seed, recipes, layer_sizes(trainer.model))
+    layers = tuple(name for name, _ in trainer.model.named_layers())
+    run = Run(trainer.precision.name, history, task.name, trainer.seed, recipes, layers)
     shape = "-".join(map(str, task.widths))
     titles = {task.name: f"{task.title} ({shape}), {len(history.train_losses)} epochs"}
     settings = {name: str(value) for name, value in trainer.options().items()}

@@ -12,7 +12,9 @@ from ramekin._types import AnyArray, Float32Array
 from ramekin.amp.autocast import Overrides, active, match_overrides
 from ramekin.amp.recipe import Recipe, as_recipe
 from ramekin.amp.scaling_state import ScalingState
+from ramekin.nn.flops import FlopCount
 from ramekin.nn.observation import Observer
+from ramekin.nn.probe import Probe
 
 __all__ = ["Layer", "Module", "Parameter", "Sequential", "Stateful", "evaluating"]
 
@@ -244,6 +246,10 @@ class Layer(Stateful):
         The recipe that it was made with.
     observer : Observer or None
         Is shown the operands of each pass; it changes none of their bits.
+    probe : Probe or None
+        Compares each pass with float32; it changes none of its bits.
+    flops : FlopCount
+        Work of all products so far, evaluations and probes among them.
     """
 
     def __init__(self, recipe: str | Recipe | None) -> None:
@@ -252,6 +258,8 @@ class Layer(Stateful):
         self._default = as_recipe("float32")
         self._override: Recipe | None = None
         self.observer: Observer | None = None
+        self.probe: Probe | None = None
+        self.flops = FlopCount()
 
     @property
     @abstractmethod

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 
 from ramekin._types import AnyArray, Float32Array
-from ramekin.amp.definition import SLOTS, Recipe
+from ramekin.amp.definition import PRODUCTS, SLOTS, Recipe
 from ramekin.amp.delayed import AmaxHistory
 from ramekin.amp.hadamard import hadamard_rows
 from ramekin.amp.scaling_state import ScalingState
@@ -25,6 +26,8 @@ __all__ = ["Pass", "count_underflows"]
 
 _Quantized: TypeAlias = AnyArray | QuantizedArray
 
+_SIDES = {product.name: (product.left, product.right) for product in PRODUCTS}
+
 
 class Pass:
     """One forward pass of a layer and the backward pass that may follow.
@@ -32,7 +35,8 @@ class Pass:
     Parameters
     ----------
     layer : Layer
-        Whose recipe and state are in force; its state is read and not changed.
+        Whose recipe and state are in force; its state is read and not changed, but for the count of its
+        work, and its observer and probe, which are told of what they ask for.
     x : ndarray of float32, shape (n, in)
     weights : ndarray of float32, shape (out, in)
         Rounded in place where the recipe holds master weights in a smaller format.
@@ -45,7 +49,7 @@ class Pass:
 
     def __init__(self, layer: Layer, x: Float32Array, weights: Float32Array) -> None:
         self._recipe: Recipe = layer.recipe
-        self._observer = layer.observer
+        self._observer, self._probe, self._flops = layer.observer, layer.probe, layer.flops
         self._origin = layer.rounding_origin
         self._state: ScalingState = layer.scaling
         self._x, self._weights = x, weights
@@ -64,8 +68,11 @@ class Pass:
 
     def fprop(self) -> Float32Array:
         """Return ``x W^T``."""
-        activations = self._quantized("activations", self._x, 1)
-        return self._product(activations, self._quantized("weights", self._weights, 1).T)
+        y = self._fprop()
+        if self._probe is not None:
+            lower = None if self._probe.lower is None else self._as_by(self._probe.lower)._fprop()
+            self._probe.see_output(y, self._float32_product(self._x, self._weights.T), lower)
+        return y
 
     def backward(self, dy: Float32Array, by_input: bool = True) -> tuple[Float32Array | None, Float32Array]:
         """Return ``dy W``, if that is asked for, and ``dy^T x``."""
@@ -73,17 +80,37 @@ class Pass:
         self.nonzero_gradients, self.lost_gradients = count_underflows(dy, gradients)
         dx = None
         if by_input:
-            dx = self._product(gradients, self._quantized("dgrad_weights", self._weights, 0))
+            dx = self._product("dgrad", gradients, self._quantized("dgrad_weights", self._weights, 0))
         left = self._quantized("wgrad_gradients", dy, 0).T
-        return dx, self._product(left, self._quantized("wgrad_activations", self._x, 0))
+        gradient = self._product("wgrad", left, self._quantized("wgrad_activations", self._x, 0))
+        if self._probe is not None:
+            self._probe.see_gradient(dy, gradient, self._float32_product(dy.T, self._x))
+        return dx, gradient
 
     def next_state(self) -> ScalingState:
         """Return the layer's state after this step: one step more, and the histories moved on."""
         state = self._state
         return replace(state, step=state.step + 1, histories={**state.histories, **self._histories})
 
-    def _product(self, a: _Quantized, b: _Quantized) -> Float32Array:
+    def _as_by(self, recipe: Recipe) -> Pass:
+        """Return this pass by another recipe, which leaves no trace but the count of its work."""
+        other = copy(self)
+        other._recipe, other._made, other._histories = recipe, {}, {}
+        other._observer = other._probe = None
+        return other
+
+    def _fprop(self) -> Float32Array:
+        activations = self._quantized("activations", self._x, 1)
+        return self._product("fprop", activations, self._quantized("weights", self._weights, 1).T)
+
+    def _product(self, name: str, a: _Quantized, b: _Quantized) -> Float32Array:
+        bits = max(self._recipe.operand(slot).bits for slot in _SIDES[name])
+        self._flops.add(a.shape[0], b.shape[1], a.shape[1], bits)
         return matmul(a, b, accumulate=self._recipe.accumulate, chunk=self._recipe.chunk)
+
+    def _float32_product(self, a: Float32Array, b: Float32Array) -> Float32Array:
+        self._flops.add(a.shape[0], b.shape[1], a.shape[1], float32.bits)
+        return matmul(a, b)
 
     def _quantized(self, slot: str, x: Float32Array, axis: int) -> _Quantized:
         """Return an operand quantised for a product that sums over `axis`."""

@@ -2,7 +2,7 @@
 
 from ramekin.report.pages import html_report
 from ramekin.report.picture import Picture
-from ramekin.report.runs import Run, layer_sizes, observed_every
+from ramekin.report.runs import Run, observed_every
 from ramekin.report.tables import cells, headings
 from ramekin.report.writing import (
     PAGES,
@@ -21,7 +21,6 @@ __all__ = [
     "cells",
     "headings",
     "html_report",
-    "layer_sizes",
     "observed_every",
     "overview",
     "picture_bytes",

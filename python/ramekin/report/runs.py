@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from ramekin.amp.definition import PRODUCTS, SLOTS
+from ramekin.amp.definition import SLOTS
 from ramekin.amp.patterns import matches
 from ramekin.amp.recipe import Recipe, as_recipe, recipes
 from ramekin.history import History
-from ramekin.nn.module import Module
 from ramekin.records import RunRecord
 
-__all__ = ["Run", "Span", "by_name", "by_task", "layer_sizes", "observed_every", "sampled", "smoothed"]
+__all__ = ["Run", "Span", "by_name", "by_task", "observed_every", "sampled", "smoothed"]
 
 #: A stretch of steps in one recipe: the first step, the one after the last, and the recipe's name.
 Span = tuple[int, int, str]
@@ -26,9 +25,6 @@ _POINTS = 240
 
 # Steps whose operands a report shows.
 _OBSERVED = 48
-
-# Bits of low precision.
-_LOW = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +41,8 @@ class Run:
     seed : int or None
     recipes : tuple of Recipe
         Those of one's own that it ran in: others are known by their names.
-    layer_sizes : mapping of str to int
-        Of each layer, by its name, the number of weights: for the share of work in low precision.
+    layer_names : tuple of str
+        Of its layers, where they are known.
     """
 
     name: str
@@ -54,7 +50,7 @@ class Run:
     task: str = ""
     seed: int | None = None
     recipes: tuple[Recipe, ...] = ()
-    layer_sizes: Mapping[str, int] = field(default_factory=dict)
+    layer_names: tuple[str, ...] = ()
 
     @property
     def record(self) -> RunRecord:
@@ -69,7 +65,6 @@ class Run:
             recipe=self.name,
             bits=bits,
             seed=self.seed or 0,
-            low_precision_share=self.low_precision_share,
         )
 
     @property
@@ -82,7 +77,7 @@ class Run:
         """Names of its layers where they are known, else the patterns that its recipes went by."""
         seen = dict.fromkeys(record.layer for record in self.history.observations)
         groups = dict.fromkeys(switch.layers for switch in self.history.switches)
-        return tuple(seen or self.layer_sizes or groups)
+        return tuple(seen or self.layer_names or groups)
 
     @property
     def has_switched(self) -> bool:
@@ -120,27 +115,6 @@ class Run:
         ends = [step for step, _ in changes[1:]] + [self.steps]
         return [(step, end, recipe) for (step, recipe), end in zip(changes, ends, strict=True) if step < end]
 
-    @property
-    def low_precision_share(self) -> float | None:
-        """Which part of the products' multiplications had both operands in formats of 8 bits or fewer.
-
-        Steps count alike, though the last one of an epoch may have fewer rows. None if the sizes of layers or
-        the formats of a recipe are not known.
-        """
-        low, total = 0, 0
-        for layer, size in self.layer_sizes.items():
-            for begin, end, name in self.spans(layer):
-                recipe = self.recipe(name)
-                if recipe is None:
-                    return None
-                products = [
-                    max(recipe.operand(product.left).bits, recipe.operand(product.right).bits)
-                    for product in PRODUCTS
-                ]
-                low += size * (end - begin) * sum(bits <= _LOW for bits in products)
-                total += size * (end - begin) * len(products)
-        return low / total if total else None
-
     def recipe(self, name: str) -> Recipe | None:
         """Return the recipe of a name, None if it is neither one of its own nor a named one."""
         own = {recipe.name: recipe for recipe in self.recipes}
@@ -157,11 +131,6 @@ class Run:
 def _fits(layer: str, pattern: str) -> bool:
     """Tell whether a pattern stands for a layer, or is the name of a row of layers itself."""
     return pattern == layer or matches(layer, pattern)
-
-
-def layer_sizes(model: Module) -> dict[str, int]:
-    """Return how many weights each layer of a network has, by its name."""
-    return {name: layer.in_features * layer.out_features for name, layer in model.named_layers()}
 
 
 def observed_every(steps: int) -> int:

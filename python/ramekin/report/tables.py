@@ -44,7 +44,7 @@ def cells(summary: Summary) -> list[str]:
         _loss(summary.test_loss) + _spread(summary.test_loss_spread, ".2g"),
         *([] if accuracy is None else [_accuracy(accuracy, summary.accuracy_spread)]),
         ABSENT if summary.gap is None else gap_text(summary.gap, unit),
-        ABSENT if summary.low_precision_share is None else f"{100.0 * summary.low_precision_share:.1f}",
+        f"{100.0 * summary.low_precision_share:.1f}",
         f"{100.0 * summary.gradient_underflow:.2f}",
         f"{summary.skipped_steps:.4g}",
         f"{summary.step_time_ms:.2f}",

@@ -163,7 +163,8 @@ def count_underflows(x: Float32Array, quantized: AnyArray | QuantizedArray) -> t
     nonzero, lost : int
         How many elements of ``x`` are not zero, and how many of those have become elements that are.
     """
-    nonzero = int(np.count_nonzero(x))
+    # NumPy counts truths many times as fast as floats.
+    nonzero = int(np.count_nonzero(x != 0))
     if quantized is x:
         return nonzero, 0
     if isinstance(quantized, QuantizedArray):

@@ -70,6 +70,7 @@ train loss     #
 test loss      #
 test accuracy  # %
 switches       1, the last at step 29
+in 8 bits      # % of the products, or in fewer
 gradients lost # %
 step           # ms
 """

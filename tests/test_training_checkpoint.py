@@ -15,7 +15,7 @@ import pytest
 import ramekin
 from interrupted_run import STEPS, callbacks, data, outcome, trainer
 from ramekin import storage
-from ramekin.amp import Operand, StaticLossScale
+from ramekin.amp import AutoPrecision, Operand, StaticLossScale
 from ramekin.callbacks import Callback, EarlyStopping
 from ramekin.fingerprint import described, first_difference
 from ramekin.formats import FloatFormat, float32
@@ -103,6 +103,25 @@ def test_resume_without_checkpoints_begins(tmp_path: Path) -> None:
     assert len(history.step_losses) == 5
     with pytest.raises(ValueError, match="resume needs to be told where checkpoints are"):
         trainer().fit(data(), data(), resume=True)
+
+
+def test_precision_that_switches_itself_goes_on_to_the_bit(tmp_path: Path) -> None:
+    def auto() -> Trainer:
+        ladder = ("mxfp4", "float8", "bfloat16", "float32")
+        rule = AutoPrecision(ladder, probe_every=2, window=4, patience=1, gradient_tolerance=1e-7)
+        return trainer(recipe=rule)
+
+    whole = auto()
+    history = whole.fit(data(), data(), callbacks=callbacks())
+    expected = outcome(whole, history)
+    steps = len(history.step_losses)
+    # It has moved in the run, so what it remembers decides.
+    assert len({switch.step for switch in history.switches}) > 2
+    for after in range(1, steps):
+        kept = Checkpoints(tmp_path / str(after), every=1)
+        with pytest.raises(StoppedError):
+            auto().fit(data(), data(), callbacks=[*callbacks(), Stop(after)], checkpoint=kept)
+        assert resume(kept, auto()) == expected, after
 
 
 # --- damage ---

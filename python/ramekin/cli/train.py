@@ -245,6 +245,7 @@ def _summary(task: Task, trainer: Trainer, history: History) -> str:
         f"test loss      {history.test_losses[-1]:#.4g}",
         *([] if accuracies is None else [f"test accuracy  {100.0 * accuracies[-1]:.2f} %"]),
         *([f"switches       {len(changes)}, the last at step {changes[-1].step}"] if changes else []),
+        f"in 8 bits      {100.0 * history.low_precision_share:.1f} % of the products, or in fewer",
         f"gradients lost {100.0 * history.gradient_underflow:.2f} %",
         f"step           {1e3 * statistics.median(history.step_times):.2f} ms",
     ]

@@ -68,7 +68,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     precision = parser.add_argument_group("precision")
     precision.add_argument(
         "--recipe", default="float32", metavar="RECIPE",
-        help=f"of {', '.join(recipes())}, or a schedule of these; default: float32",
+        help=f"of {', '.join(recipes())}, a schedule of these, or auto, "
+        "which switches each layer by what training shows; default: float32",
     )  # fmt: skip
     precision.add_argument(
         "--override", nargs="+", action="extend", default=[], metavar="LAYERS=RECIPE",

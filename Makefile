@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 RUST   := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo pictures test fuzz check format bench clean
+.PHONY: help build demo pictures test fuzz check format wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -48,5 +48,13 @@ format: build ## rewrite the source as the formatters want it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# zig links against an old C library, so that the wheel runs on Linux systems from 2014 on.
+wheel: build ## make dist: a wheel for this platform's Python 3.10 and later, and an sdist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "maturin[zig]>=1.9,<2" auditwheel
+	rm -rf dist
+	$(BIN)/maturin build --release --locked --zig --compatibility manylinux2014 --out dist
+	$(BIN)/maturin sdist --out dist
+	$(BIN)/auditwheel show dist/*.whl
+
 clean: ## remove what was built
-	rm -rf target $(VENV) demo python/ramekin/*.so
+	rm -rf target $(VENV) demo dist python/ramekin/*.so

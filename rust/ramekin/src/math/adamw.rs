@@ -115,11 +115,11 @@ impl Kernel for AdamWStep<'_> {
 ///
 /// # Errors
 ///
-/// As [`sgd_step`].
+/// As [`sgd_step`](super::sgd_step).
 ///
 /// # Panics
 ///
-/// As [`sgd_step`].
+/// As [`sgd_step`](super::sgd_step).
 pub fn adamw_step(
     level: Level,
     how: AdamW,

@@ -49,7 +49,7 @@ format: build ## rewrite the source as the formatters want it
 	$(BIN)/ruff check --fix .
 
 # zig links against an old C library, so that the wheel runs on Linux systems from 2014 on.
-wheel: build ## make dist: a wheel for this platform's Python 3.10 and later, and an sdist
+wheel: build ## make dist: a manylinux2014 wheel for Python 3.10 and later, and an sdist
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "maturin[zig]>=1.9,<2" auditwheel
 	rm -rf dist
 	$(BIN)/maturin build --release --locked --zig --compatibility manylinux2014 --out dist

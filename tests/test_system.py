@@ -73,6 +73,24 @@ def test_wrong_threads_in_the_environment(value):
     assert last == f'ValueError: RAMEKIN_NUM_THREADS="{value}"; accepted: 1 to 1024'
 
 
+def test_what_is_not_asked_for_is_not_imported() -> None:
+    code = (
+        "import sys, ramekin as rk; names = ('amp', 'nn', 'trainer', 'storage', 'checkpoint', 'inspection');"
+        "print([name for name in names if f'ramekin.{name}' in sys.modules]);"
+        "print(rk.amp.Recipe.__name__, 'ramekin.amp' in sys.modules, set(rk.__all__) <= set(dir(rk)))"
+    )
+    assert run_python(code).stdout.split("\n")[:2] == ["[]", "Recipe True True"]
+
+
+def test_every_public_name_is_there() -> None:
+    for name in rk.__all__:
+        found = getattr(rk, name)
+        assert found is getattr(rk, name), name
+    assert rk.Trainer.__module__ == "ramekin.trainer"
+    with pytest.raises(AttributeError, match="module 'ramekin' has no attribute 'nothing'"):
+        _ = rk.nothing
+
+
 def test_import_loads_neither_rich_nor_matplotlib():
     done = run_python("import sys, ramekin; print([m for m in ('rich', 'matplotlib') if m in sys.modules])")
     assert done.stdout.strip() == "[]", done.stderr

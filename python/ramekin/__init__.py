@@ -7,7 +7,10 @@ meaning, and a trainer that puts each tensor in the smallest format that still t
 
 from __future__ import annotations
 
-from ramekin import amp, callbacks, functional, nn, optim
+import importlib
+from typing import TYPE_CHECKING
+
+from ramekin import functional
 from ramekin._native import __version__
 from ramekin.accelerate import AccelerateStatus, accelerate
 from ramekin.analysis import ErrorStats, error_stats
@@ -23,9 +26,7 @@ from ramekin.block_formats import (
     mxint8,
     nvfp4,
 )
-from ramekin.checkpoint import convert_checkpoint
 from ramekin.convert import cast, decode, encode, round_to
-from ramekin.exploration import analyze
 from ramekin.facts import finfo
 from ramekin.formats import (
     FloatFormat,
@@ -47,17 +48,39 @@ from ramekin.formats import (
     p3109,
     tfloat32,
 )
-from ramekin.inspection import inspect
 from ramekin.interop import from_dlpack, to_torch
 from ramekin.linalg import PackedMatrix, TensorCore, dot, matmul, pack_matrix
 from ramekin.packing import pack, unpack
 from ramekin.quantize import quantize
 from ramekin.quantized import QuantizedArray
-from ramekin.recommendation import recommend
-from ramekin.storage import load, save
 from ramekin.system import get_num_threads, isa, register_threadpoolctl, set_num_threads
-from ramekin.trainer import Trainer
-from ramekin.training_checkpoint import Checkpoints
+
+if TYPE_CHECKING:
+    from ramekin import amp, callbacks, nn, optim
+    from ramekin.checkpoint import convert_checkpoint
+    from ramekin.exploration import analyze
+    from ramekin.inspection import inspect
+    from ramekin.recommendation import recommend
+    from ramekin.storage import load, save
+    from ramekin.trainer import Trainer
+    from ramekin.training_checkpoint import Checkpoints
+
+# Where to find what is imported when it is first asked for: with training and files, `import ramekin` would
+# take more than twice as long.
+_LATER = {
+    "Checkpoints": "ramekin.training_checkpoint",
+    "Trainer": "ramekin.trainer",
+    "amp": "ramekin.amp",
+    "analyze": "ramekin.exploration",
+    "callbacks": "ramekin.callbacks",
+    "convert_checkpoint": "ramekin.checkpoint",
+    "inspect": "ramekin.inspection",
+    "load": "ramekin.storage",
+    "nn": "ramekin.nn",
+    "optim": "ramekin.optim",
+    "recommend": "ramekin.recommendation",
+    "save": "ramekin.storage",
+}
 
 __all__ = [
     "AccelerateStatus",
@@ -127,3 +150,16 @@ __all__ = [
     "to_torch",
     "unpack",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(_LATER[name])
+    found: object = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -199,6 +199,8 @@ try:
 except Exception as error:
     failed = error
 print("failed:", failed, flush=True)
+# Left to the end of the process, one that has tried to import NumPy alone may hang it.
+interpreters.destroy(other)
 print(float(rk.cast([1.0], "float8_e4m3fn")[0]))
 """
     done = run_python(code)

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 RUST   := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo pictures test fuzz check format wheel clean
+.PHONY: help build demo pictures docs test fuzz check format wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -25,6 +25,11 @@ demo: build ## train the same networks in every precision; write demo/report.htm
 
 pictures: build ## draw docs/images anew
 	$(BIN)/python docs/pictures.py
+
+# A reference that leads nowhere is an error. The package is installed already: pip adds what the extra names.
+docs: build ## make the documentation, docs/_build/html/index.html
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "ramekin[docs]"
+	$(BIN)/python -m sphinx -W --keep-going --nitpicky --quiet -b html docs docs/_build/html
 
 test: build ## run the tests of the core and of the package
 	cargo test --workspace --quiet
@@ -57,4 +62,4 @@ wheel: build ## make dist: a manylinux2014 wheel for Python 3.10 and later, and 
 	$(BIN)/auditwheel show dist/*.whl
 
 clean: ## remove what was built
-	rm -rf target $(VENV) demo dist python/ramekin/*.so
+	rm -rf target $(VENV) demo dist docs/_build python/ramekin/*.so

@@ -65,6 +65,8 @@ class _Accelerate:
     """See :meth:`__call__`."""
 
     def __init__(self) -> None:
+        # What help() shows of an object is its own.
+        self.__doc__ = _Accelerate.__call__.__doc__
         self._lock = threading.Lock()
         self._refused: dict[tuple[str, str], str] = {}
 
@@ -94,7 +96,7 @@ class _Accelerate:
         Returns
         -------
         AccelerateStatus
-            As :meth:`status`.
+            As ``rk.accelerate.status()``.
 
         Warns
         -----
@@ -106,7 +108,9 @@ class _Accelerate:
         ValueError
             If ``RAMEKIN_ISA`` names no level, or one that this CPU lacks.
 
-        Notes ----- The table is NumPy's ``PyArray_ArrFuncs`` (`NumPy C-API
+        Notes
+        -----
+        The table is NumPy's ``PyArray_ArrFuncs`` (`NumPy C-API
         <https://numpy.org/doc/stable/reference/c-api/types-and-structures.html>`_), which
         ``PyArray_RegisterCastFunc`` writes too, but with a warning, and a reference dropped that is not its
         own, where the cast was used before (NumPy issue 20009).

@@ -108,7 +108,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What formats make of a number: a sequence of :class:`Stored`, one for each format.
+    """What formats make of a number: a sequence of :class:`~ramekin.inspection.Stored`, one for each format.
 
     It prints as a table, and shows as one in notebooks. ``inspection["float16"]`` is that format's.
 
@@ -197,7 +197,7 @@ def inspect(
     Returns
     -------
     Inspection
-        One :class:`Stored` for each format.
+        One :class:`~ramekin.inspection.Stored` for each format.
 
     Raises
     ------

@@ -104,7 +104,9 @@ def from_dlpack(x: _Lender, /, *, copy: bool | None = None) -> _Array:
         If the owner does not lend the array (a torch tensor that requires a gradient), or speaks a DLPack of
         another major version.
 
-    Notes ----- `DLPack <https://dmlc.github.io/dlpack/latest/>`_ 1.1, and 0.x; the exchange follows the
+    Notes
+    -----
+    `DLPack <https://dmlc.github.io/dlpack/latest/>`_ 1.1, and 0.x; the exchange follows the
     `array API standard
     <https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html>`_.
     """

@@ -43,7 +43,7 @@ class RunRecord:
     switches : tuple of Switch
         Which recipe ran from which step on.
     low_precision_share : float
-        As in :class:`History`.
+        As in :class:`~ramekin.history.History`.
     """
 
     recipe: str

@@ -64,7 +64,7 @@ def set_num_threads(n: SupportsIndex) -> None:
 def register_threadpoolctl() -> None:
     """Let threadpoolctl see and limit our threads, as ``user_api="ramekin"``.
 
-    From then on :func:`threadpoolctl.threadpool_info` lists them, and ``threadpool_limits(2)``, which
+    From then on ``threadpoolctl.threadpool_info()`` lists them, and ``threadpool_limits(2)``, which
     scikit-learn, dask and others use, sets :func:`set_num_threads` for a while. May be called more than
     once.
 
@@ -73,7 +73,9 @@ def register_threadpoolctl() -> None:
     ImportError
         If threadpoolctl is not installed, or older than 3.2.
 
-    Notes ----- threadpoolctl finds libraries by the names of their files, and tells ours from others of that
+    Notes
+    -----
+    threadpoolctl finds libraries by the names of their files, and tells ours from others of that
     name by the functions it has (`threadpoolctl.register
     <https://github.com/joblib/threadpoolctl#writing-a-custom-library-controller>`_).
     """

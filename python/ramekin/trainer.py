@@ -76,7 +76,7 @@ class Trainer:
         loss scale is taken out. Without it nothing is clipped.
     observe_every : int
         Every how many steps, from the first on, to record what rounding does to the operands of all layers
-        (:attr:`History.observations`); 0 for never. It changes no bit of the run.
+        (``History.observations``); 0 for never. It changes no bit of the run.
 
     Attributes
     ----------

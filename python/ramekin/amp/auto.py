@@ -29,7 +29,7 @@ class AutoPrecision:
 
     It stands where a schedule does: ``Trainer(..., AutoPrecision())``, or ``"auto"`` for the defaults.
 
-    Every `probe_every` steps a layer's pass is compared with float32 (:class:`~ramekin.nn.probe.Probe`), and
+    Every `probe_every` steps a layer's pass is compared with float32 (``ramekin.nn.probe``), and
     after every `window` steps each layer is judged. With
 
     - *sigma* the noise of the batches' losses, ``sqrt(mean((L[t] - L[t-1])**2) / 2)``,

@@ -156,7 +156,7 @@ class Recipe:
         self._check_products()
 
     def operand(self, slot: str) -> Operand:
-        """Return one of the six operands (:data:`SLOTS`), for a second use the first if none is named."""
+        """Return one of the six operands (``SLOTS``), for a second use the first if none is named."""
         own: Operand | None = getattr(self, slot)
         return self.operand(_FOLLOWS[slot]) if own is None else own
 

@@ -25,7 +25,7 @@ class ScalingState:
     step : int
         Training steps, which are backward passes, so far.
     histories : mapping of str to AmaxHistory
-        By operand (:data:`~ramekin.amp.definition.SLOTS`).
+        By operand (``ramekin.amp.definition.SLOTS``).
     """
 
     step: int = 0

@@ -1,6 +1,6 @@
 """Seeds of what is random in a step: one for each operand of each layer in each step of a run.
 
-Operands 0 to 5 are those of a layer's products (:data:`~ramekin.amp.definition.SLOTS`), and 6 is its master
+Operands 0 to 5 are those of a layer's products (``ramekin.amp.definition.SLOTS``), and 6 is its master
 weights. The numbers above belong to what is counted by itself: layers of dropout, and optimised parameters.
 """
 

@@ -73,11 +73,11 @@ def convert_checkpoint(
     scale_rounding : str, optional
         As of :func:`~ramekin.quantize`.
     plan : Plan or path-like, optional
-        Rules by tensor; a file of them is what :func:`read_plan` reads.
+        Rules by tensor; a file of them is what :func:`~ramekin.checkpoint.read_plan` reads.
     keep : iterable of str
         Regular expressions: a tensor in whose name one is found is kept.
     max_error : float, optional
-        Refuse if the error of a tensor (:attr:`ConvertedTensor.error`) is larger.
+        Refuse if the error of a tensor (:attr:`~ramekin.checkpoint.ConvertedTensor.error`) is larger.
     dry_run : bool, default False
         Convert and measure, but write nothing.
     progress : callable, optional

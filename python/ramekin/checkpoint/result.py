@@ -70,7 +70,7 @@ class ConvertedTensor:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What :func:`convert_checkpoint` did.
+    """What :func:`~ramekin.convert_checkpoint` did.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ class Dropout(Stateful):
     the number of the layer among those of dropout, its count of training steps and the element's position,
     and on nothing else: see :func:`ramekin.functional.dropout`, and :func:`~ramekin.amp.rounding_seed` with
     operand 7. Like the counters of stochastic rounding, that of steps moves on with each backward pass, and
-    :meth:`scaling_state` has it.
+    :meth:`~ramekin.nn.Module.scaling_state` has it.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ class Embedding(Module):
 
         Returns
         -------
-        ndarray of float32, shape (*x.shape, features)
+        ndarray of float32, shape ``(*x.shape, features)``
 
         Raises
         ------

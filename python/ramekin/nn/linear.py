@@ -41,7 +41,7 @@ class Linear(Layer):
         Whether there is a ``b``.
     recipe : str or Recipe, optional
         The layer's own recipe, which comes before those of :class:`~ramekin.amp.autocast`,
-        :meth:`use_recipe` and a trainer; see :attr:`recipe`.
+        :meth:`~ramekin.nn.Module.use_recipe` and a trainer; see :attr:`~ramekin.nn.Layer.recipe`.
     rng : numpy.random.Generator, optional
         Source of the first weights; ``numpy.random.default_rng(0)`` if not given. It is asked once,
         for ``rng.uniform(-r, r, (out_features, in_features))`` with ``r = sqrt(3 / in_features)``,

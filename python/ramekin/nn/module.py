@@ -276,8 +276,8 @@ class Layer(Stateful):
         """By what the next forward pass multiplies.
 
         The first that there is of: an override of the autocast in force, an override of
-        :meth:`use_recipe`, the layer's own recipe, that of the autocast in force, that of
-        :meth:`use_recipe`; float32 at last.
+        :meth:`~Module.use_recipe`, the layer's own recipe, that of the autocast in force, that of
+        :meth:`~Module.use_recipe`; float32 at last.
         """
         region = active()
         named = None if region is None else region.override(self)
@@ -287,7 +287,7 @@ class Layer(Stateful):
         return self._default if region is None else region.recipe
 
     def assign_recipe(self, default: Recipe, override: Recipe | None) -> None:
-        """Set the recipes of :meth:`use_recipe`."""
+        """Set the recipes of :meth:`~Module.use_recipe`."""
         self._default, self._override = default, override
 
 

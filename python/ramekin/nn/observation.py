@@ -24,7 +24,7 @@ class OperandRecord:
     layer : str
         The layer's dotted path.
     slot : str
-        Which of the six operands (:data:`~ramekin.amp.definition.SLOTS`). A tensor that two products read in
+        Which of the six operands (``ramekin.amp.definition.SLOTS``). A tensor that two products read in
         the same codes has two equal records.
     recipe : str
         Name of the recipe in force.

@@ -88,7 +88,7 @@ def write_report(
 
 
 def picture_bytes(picture: Picture, suffix: str, theme: Theme = "light") -> bytes:
-    """Return a picture as a file of the kind that a suffix (of :data:`PICTURES`) says.
+    """Return a picture as a file of the kind that a suffix (of ``PICTURES``) says.
 
     Raises
     ------

@@ -98,8 +98,11 @@ class autocast:  # noqa: N801 - as it is named elsewhere
 
     Examples
     --------
-    >>> with rk.amp.autocast("float8", {"4": "bfloat16"}, model=model):
-    ...     y = model(x)
+    >>> import numpy as np
+    >>> import ramekin as rk
+    >>> model = rk.nn.Sequential(rk.nn.Linear(4, 4), rk.nn.ReLU(), rk.nn.Linear(4, 2))
+    >>> with rk.amp.autocast("float8", {"2": "bfloat16"}, model=model):
+    ...     y = model(np.ones((3, 4), np.float32))
     """
 
     def __init__(

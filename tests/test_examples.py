@@ -1,0 +1,99 @@
+"""The examples of all pages and docstrings run and give what they say; ``examples.py`` tells how."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import examples
+import ramekin as rk
+
+ROOT = examples.ROOT
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_page(page, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", examples.__file__, page],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_relative_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text("utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+def test_the_readme_leads_to_the_documentation():
+    assert "](docs/" in (ROOT / "README.md").read_text("utf-8")
+
+
+def docstrings() -> list[doctest.DocTest]:
+    found = []
+    for info in pkgutil.walk_packages(rk.__path__, "ramekin."):
+        if not info.name.endswith("__main__"):
+            importlib.import_module(info.name)
+            # Some modules are hidden by a function of their name.
+            module = sys.modules[info.name]
+            found += doctest.DocTestFinder().find(module, info.name, globs={**vars(module), "rk": rk})
+    return [one for one in found if one.examples]
+
+
+DOCSTRINGS = docstrings()
+
+
+@pytest.mark.parametrize("example", DOCSTRINGS, ids=lambda one: one.name)
+def test_docstring(example):
+    report: list[str] = []
+    result = doctest.DocTestRunner(verbose=False).run(example, out=report.append)
+    assert result.attempted == len(example.examples)
+    assert not result.failed, "".join(report)
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ("```python\nprint(1)  # 2\n```", "expected:\n2\nprinted:\n1"),
+        ("```python\nprint(1)\n```", "line 1 of the block does not say what it prints"),
+        ("```python\nprint(1)\n# 1\n# 2\n```", "expected:\n1\n2\nprinted:\n1"),
+        ("```sh\nramekin inspect 1 --no-such\n```", "unrecognized arguments: --no-such"),
+        ("<!-- example: parsed -->\n```sh\nramekin inspect --no-such\n```", "required: VALUE"),
+        ("```sh\nramekin inspect x\n```", "ramekin inspect x: ramekin: error: "),
+        ("```sh\nmake nothing\n```", "no target of make: nothing"),
+        ("```sh\npip install 'ramekin[nothing]'\n```", "no extra: nothing"),
+        ("```sh\npython benches/casts.py --nothing\n```", "no option of benches/casts.py: --nothing"),
+        ("```sh\nrm x\n```", "unknown command: rm"),
+        ("<!-- example: sett -->", "not understood: <!-- example: sett -->"),
+        (
+            "```sh\nramekin --version\n```\n<!-- example: output -->\n```\nramekin x\n```",
+            f"expected:\nramekin x\nprinted:\nramekin {rk.__version__}",
+        ),
+    ],
+)
+def test_what_is_wrong_is_found(page, message, tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text(page, "utf-8")
+    done = subprocess.run(
+        [sys.executable, examples.__file__, path], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert message in done.stderr

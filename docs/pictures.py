@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import guide_pictures
+
 from ramekin.amp import as_schedule
 from ramekin.report import Run, overview, picture_bytes, run_picture
 from ramekin.tasks import Task, as_task
@@ -38,6 +40,7 @@ def layers() -> Run:
 
 def main() -> None:
     """Write every picture."""
+    guide_pictures.write_pictures(IMAGES)
     tasks = [as_task(name) for name in ("classify", "autoencode")]
     runs = [compared(task, name, seed) for task in tasks for name in RECIPES for seed in SEEDS]
     titles = {task.name: f"Loss: {task.title}" for task in tasks}

@@ -7,7 +7,8 @@ of Markdown say what is not shown:
 - ``<!-- example: setup`` and lines of Python up to ``-->``: run before what follows
 - ``<!-- example: parsed -->``: the next block takes too long, or needs what the reader has; it is
   compiled, or parsed by the command's own parser, and not run
-- ``<!-- example: output -->``: the next block is what the commands of the one before print
+- ``<!-- example: fails -->``: the commands of the next block end with another exit code than 0
+- ``<!-- example: output -->``: the next block is what the commands of the one before print, errors included
 
 Other commands than ``ramekin`` are looked up: targets of ``make``, scripts and their options, extras of
 ``pip``.
@@ -36,7 +37,7 @@ ROOT = Path(__file__).parent.parent
 # What an example may import beyond the dependencies of the package; it is left out where they are missing.
 OPTIONAL = frozenset({"dask", "jax", "matplotlib", "mpi4py", "threadpoolctl", "torch", "xarray"})
 
-_COMMENT = re.compile(r"<!-- example: (setup|parsed|output)\b(.*?)-->", re.DOTALL)
+_COMMENT = re.compile(r"<!-- example: (setup|parsed|fails|output)\b(.*?)-->", re.DOTALL)
 
 
 class WrongExampleError(Exception):
@@ -183,9 +184,9 @@ def run_shell(block: Block) -> str:
                 encoding="utf-8",
                 check=False,
             )
-            if done.returncode:
-                raise WrongExampleError(f"{shlex.join(words)}: {done.stderr}")
-            printed += done.stdout
+            if bool(done.returncode) != (block.mark == "fails"):
+                raise WrongExampleError(f"{shlex.join(words)}: exit code {done.returncode}: {done.stderr}")
+            printed += done.stdout + done.stderr
     return printed
 
 

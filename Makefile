@@ -29,7 +29,7 @@ pictures: build ## draw docs/images anew
 # A reference that leads nowhere is an error. The package is installed already: pip adds what the extra names.
 docs: build ## make the documentation, docs/_build/html/index.html
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "ramekin[docs]"
-	$(BIN)/python -m sphinx -W --keep-going --nitpicky --quiet -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going --nitpicky --fresh-env --write-all --quiet -b html docs docs/_build/html
 
 test: build ## run the tests of the core and of the package
 	cargo test --workspace --quiet

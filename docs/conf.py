@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sphinx.application import Sphinx
+
 import ramekin
 
 project = "Ramekin"
@@ -42,3 +46,13 @@ html_css_files = ["ramekin.css"]
 html_copy_source = False
 html_show_sourcelink = False
 copybutton_exclude = ".linenos, .gp, .go"
+
+
+def _say_language(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Say which language a page is in, by which browsers choose fonts."""
+    context["language"] = "ja" if page.startswith("ja/") else "en"
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what is ours."""
+    app.connect("html-page-context", _say_language)

@@ -23,7 +23,7 @@ def test_a_picture_is_up_to_date(name):
     assert guide_pictures.file_of(guide_pictures.PICTURES[name]()) == kept, "make pictures draws it anew"
 
 
-@pytest.mark.parametrize("page", ["guide.md"])
+@pytest.mark.parametrize("page", ["guide.md", "ja/guide.md"])
 def test_the_guide_shows_every_picture(page):
     shown = re.findall(r"images/guide-([a-z-]+)\.svg", (DOCS / page).read_text("utf-8"))
     assert shown == list(guide_pictures.PICTURES)

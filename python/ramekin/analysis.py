@@ -95,6 +95,15 @@ def error_stats(x: ArrayLike, y: ArrayLike | QuantizedArray) -> ErrorStats:
         If an operand is complex, object, text or dates.
     ValueError
         If the shapes differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ramekin as rk
+    >>> x = np.array([1.0, 1.1, 1e-9], np.float32)
+    >>> stats = rk.error_stats(x, rk.cast(x, "float8_e4m3fn"))
+    >>> round(stats.max_abs, 4), stats.underflow
+    (0.025, 1)
     """
     return stats_of(totals_between(x, y))
 

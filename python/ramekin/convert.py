@@ -73,6 +73,16 @@ def cast(
         array of it.
     ValueError
         If a name is unknown, the seed is no 64-bit number, or `out` has another shape or is read-only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ramekin as rk
+    >>> x = np.array([0.3, 300.0, 500.0], np.float32)
+    >>> print(rk.cast(x, rk.float8_e4m3fn))
+    [0.3125 288 nan]
+    >>> print(rk.cast(x, rk.float8_e4m3fn, rounding="toward-positive", saturate=True))
+    [0.3125 320 448]
     """
     # Small arrays are common, so what a call costs counts: look-ups that can be saved are.
     fmt = dtype if type(dtype) is FloatFormat else cast_target(dtype)
@@ -118,6 +128,12 @@ def encode(
     ------
     TypeError, ValueError
         As :func:`cast`.
+
+    Examples
+    --------
+    >>> import ramekin as rk
+    >>> rk.encode([1.0, -0.0, 500.0], "float8_e4m3fn")
+    array([ 56, 128, 127], dtype=uint8)
     """
     fmt = format if type(format) is FloatFormat else as_format(format)
     if seed is None and rounding != "stochastic":
@@ -160,6 +176,13 @@ def decode(
         If `codes` are no integers, `dtype` is neither float32 nor float64, or `out` is not of it.
     ValueError
         If a code does not fit the integer that holds one, a name is unknown, or `out` does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ramekin as rk
+    >>> rk.decode(np.arange(8), "float4_e2m1fn")
+    array([0. , 0.5, 1. , 1.5, 2. , 3. , 4. , 6. ], dtype=float32)
     """
     fmt = as_format(format)
     target = np.dtype(dtype)
@@ -208,6 +231,13 @@ def round_to(
         If `x` is neither float32 nor float64.
     ValueError
         As :func:`cast`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ramekin as rk
+    >>> rk.round_to(np.array([0.1, 3.3]), "bfloat16")
+    array([0.10009766, 3.296875  ])
     """
     fmt = as_format(format)
     array = np.asanyarray(x)

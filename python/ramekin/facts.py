@@ -129,6 +129,12 @@ def finfo(format: FormatLike) -> FormatInfo:
     ------
     ValueError, TypeError
         As :func:`as_format`.
+
+    Examples
+    --------
+    >>> import ramekin as rk
+    >>> rk.finfo("float8_e4m3fn").max, rk.finfo("float8_e4m3fn").eps
+    (448.0, 0.125)
     """
     fmt = as_format(format)
     precision = int(fmt.mantissa_bits * np.log10(2.0))

@@ -66,6 +66,13 @@ class FloatFormat(_native.Format):
         Whether it has a sign and which special values.
     max_code : int
         The code of the largest finite number.
+
+    Examples
+    --------
+    >>> import ramekin as rk
+    >>> e5m3 = rk.FloatFormat("e5m3", exponent_bits=5, mantissa_bits=3)
+    >>> e5m3.bits, e5m3.bias, rk.finfo(e5m3).max
+    (9, 15, 61440.0)
     """
 
     __slots__ = ()
@@ -253,6 +260,12 @@ def p3109(k: int, p: int, *, signed: bool = True, extended: bool = True) -> Floa
     -----
     IEEE SA P3109 working group, "Interim report on 8-bit binary floating-point formats", 2024. The bias is
     ``2**(k - p - 1)`` if signed, ``2**(k - p)`` if not.
+
+    Examples
+    --------
+    >>> import ramekin as rk
+    >>> rk.finfo(rk.p3109(8, 3)).max
+    49152.0
     """
     bits, precision = operator.index(k), operator.index(p)
     if not (0 <= bits <= 16 and 0 <= precision <= 16):

@@ -72,6 +72,13 @@ def dot(
     -----
     The work is done on one thread, and takes no memory that grows with K. In other accumulators than float32
     Ctrl-C ends a long sum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ramekin as rk
+    >>> print(rk.dot(rk.cast([1.0, 2.0], "float8_e5m2"), rk.cast([3.0, 4.0], "float4_e2m1fn")))
+    11.0
     """
     if accumulate == "float32":
         if chunk is not None:
@@ -196,6 +203,19 @@ def matmul(
     Sources: OCP Microscaling Formats (MX) v1.0, 2023, section 6, for scales of elements; DeepSeek-V3
     technical report, 2024, section 3.3, for float32 scales along K, and 3.3.2 for chunks; those of the tensor
     cores are named by :class:`TensorCore`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ramekin as rk
+    >>> a = rk.cast(np.full((2, 1024), 0.3), "float8_e4m3fn")
+    >>> b = rk.cast(np.full((1024, 1), 0.3), "bfloat16")
+    >>> rk.matmul(a, b)
+    array([[96.25],
+           [96.25]], dtype=float32)
+    >>> rk.matmul(a, b, accumulate="bfloat16")
+    array([[32.],
+           [32.]], dtype=float32)
     """
     if chunk is None and accumulate == "float32":
         product = _native.matmul(a, b, out)

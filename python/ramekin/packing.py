@@ -42,6 +42,14 @@ def pack(codes: ArrayLike, format: FormatLike) -> NDArray[np.uint8]:
         If `codes` are neither uint8 nor of the format's dtype.
     ValueError
         If the format has 8 bits or more, or a code has bits above the format's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ramekin as rk
+    >>> codes = np.array([1, 2, 15, 5], np.uint8)
+    >>> [hex(byte) for byte in rk.pack(codes, "float4_e2m1fn")]
+    ['0x21', '0x5f']
     """
     fmt = _sub_byte(format)
     array = np.asarray(codes)

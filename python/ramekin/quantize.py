@@ -117,6 +117,19 @@ def quantize(
     NaN. Source: Transformer Engine's current scaling. As powers of two: ``s = 2**-e``, the scale ``2**e``.
 
     Bits do not depend on memory order, threads or instruction sets.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ramekin as rk
+    >>> q = rk.quantize(np.linspace(-3, 3, 128, dtype=np.float32).reshape(2, 64), rk.mxfp4)
+    >>> q
+    <QuantizedArray (2, 64) mxfp4, blocks of 32 along axis 1, 4.25 bits per element>
+    >>> print(q.scales)
+    [[0.5 0.25]
+     [0.25 0.5]]
+    >>> q.dequantize()[0, :4]
+    array([-3., -3., -3., -3.], dtype=float32)
     """
     q, totals = quantized(x, format, axis, block, scale_rounding, rounding, seed, amax, stats)
     if totals is not None:

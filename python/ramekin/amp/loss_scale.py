@@ -136,6 +136,13 @@ class DynamicLossScale:
     ------
     ValueError
         If a number is out of its range; the message names it.
+
+    Examples
+    --------
+    >>> import ramekin as rk
+    >>> scale = rk.amp.DynamicLossScale()
+    >>> scale.scale, scale.adjust(finite=False).scale
+    (65536.0, 32768.0)
     """
 
     scale: float = 65536.0

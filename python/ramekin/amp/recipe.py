@@ -148,6 +148,12 @@ def split_recipe(forward: str | Recipe, backward: str | Recipe) -> Recipe:
     ------
     TypeError, ValueError
         If a recipe is unknown, or products of `backward` cannot be added up as those of `forward`.
+
+    Examples
+    --------
+    >>> import ramekin as rk
+    >>> rk.amp.split_recipe("bfloat16", "float8").name
+    'bfloat16/float8'
     """
     first, second = as_recipe(forward), as_recipe(backward)
     return Recipe(

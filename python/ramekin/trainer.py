@@ -83,11 +83,11 @@ class Trainer:
         (:attr:`History.observations`); 0 for never. It changes no bit of the run.
     shards : int, optional
         A power of two: into how many parts each batch is cut, which ranks share out (:meth:`fit`). It decides
-        on the bits of a run, and the number of ranks does not; :class:`~ramekin.distributed.step.ShardedStep`
-        says how. Without it, or with 1, a batch is whole, and a run has one rank.
+        on the bits of a run, and the number of ranks does not; ``docs/distributed.md`` says how. Without it,
+        or with 1, a batch is whole, and a run has one rank.
     compress : {"bfloat16", "float8"}, optional
-        What the gradients of shards are rounded to before they are added up, with error feedback
-        (:class:`~ramekin.distributed.summing.TreeSum`): half or a quarter of the bytes. It needs `shards`.
+        What gradients are rounded to at each node of the tree of shards, with error feedback: half or a
+        quarter of the bytes. It needs `shards`.
 
     Attributes
     ----------

@@ -203,11 +203,7 @@ class Watchdog:
             say(*self._raised[1:3])
             self._end(self._raised[3])
         if self._terminated_at is not None and now - self._terminated_at > _LAST_WORDS:
-            self._terminated_at = None
-            if self._rank == 0:
-                say("ended by SIGTERM")
-                self._end(_TERMINATED)
-            self._send(0, {"raised": "ended by SIGTERM", "code": _TERMINATED, "trace": ""})
+            self._terminate(now - self._terminated_at)
         own = None if self._since is None else now - self._since
         if self._rank == 0:
             waited = {0: own, **self._waited}
@@ -219,6 +215,15 @@ class Watchdog:
             if self._rank == 1:
                 say(f"rank 0 of {self._size} on {self._hosts[0]} does not answer; {self._late()}")
             self._end(1)
+
+    def _terminate(self, since: float) -> None:
+        """End by SIGTERM, so many seconds ago, or have rank 0 do it, with the line."""
+        if self._rank == 0:
+            say("ended by SIGTERM")
+        elif since < 2 * _GRACE + _LAST_WORDS:
+            self._send(0, {"raised": "ended by SIGTERM", "code": _TERMINATED, "trace": ""})
+            return
+        self._end(_TERMINATED)
 
     def _at_fault(self, waited: Mapping[int, float | None], now: float) -> str:
         silent = [rank for rank, heard in self._heard.items() if now - heard > _SILENT]

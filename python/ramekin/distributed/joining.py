@@ -104,7 +104,8 @@ def _watchdog(world: MpiWorld, hosts: Sequence[str], limit: float) -> Watchdog |
     if world.is_first:
         one_host = len(set(hosts)) == 1
         with socket.create_server(("127.0.0.1" if one_host else "", 0), backlog=world.size) as server:
-            names = [socket.gethostname(), socket.getfqdn()]
+            # The full name may take long to find out.
+            names = ["127.0.0.1"] if one_host else [socket.gethostname(), socket.getfqdn()]
             world.broadcast((names, server.getsockname()[1]))
             peers = _accepted(server, token, world.size)
     else:
@@ -132,8 +133,7 @@ def _accepted(server: socket.socket, token: str, size: int) -> dict[int, socket.
         server.settimeout(left)
         try:
             connection, _ = server.accept()
-            connection.settimeout(left)
-            hello = connection.recv(len(token) + 8, socket.MSG_WAITALL).decode("ascii", "replace")
+            hello = _received(connection, len(token) + 8, left)
         except OSError:
             continue
         rank = hello[len(token) :]
@@ -142,6 +142,15 @@ def _accepted(server: socket.socket, token: str, size: int) -> dict[int, socket.
         else:
             connection.close()
     return peers
+
+
+def _received(connection: socket.socket, size: int, seconds: float) -> str:
+    """Return so many bytes as text, or fewer if no more come."""
+    connection.settimeout(seconds)
+    data = b""
+    while len(data) < size and (more := connection.recv(size - len(data))):
+        data += more
+    return data.decode("ascii", "replace")
 
 
 def _dialled(names: Sequence[str], port: int, token: str, rank: int) -> dict[int, socket.socket]:

@@ -16,7 +16,7 @@ import ramekin
 from ramekin import storage
 from ramekin.amp import plan
 from ramekin.callbacks import Callback
-from ramekin.cli import json_output, progress
+from ramekin.cli import json_output, progress, together
 from ramekin.cli.arguments import check_environment, check_writable, integer
 from ramekin.cli.errors import LineParser, OutputError, UsageError
 from ramekin.cli.outputs import WITHOUT_PLOT
@@ -57,6 +57,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     run_group.add_argument("--save", metavar="FILE", help="write the weights, as .safetensors or .npz")
     json_output.add_option(run_group, "the outcome, or with --plan the plan")
+    together.add_option(run_group)
     parser.set_defaults(run=run)
 
 
@@ -72,7 +73,8 @@ def run(options: argparse.Namespace) -> None:
     KeyboardInterrupt
         With how to go on, if that is possible.
     """
-    _check_outputs(options)
+    if options.world.is_first:
+        _check_outputs(options)
     check_environment()
     if options.threads is not None:
         ramekin.set_num_threads(options.threads)
@@ -83,7 +85,9 @@ def run(options: argparse.Namespace) -> None:
     if options.report is not None:
         trainer.observe_every = observed_every(trainer.run_length(len(train[0]))[0])
     if options.plan:
-        _show_plan(options, trainer, _plan(trainer, len(train[0])))
+        phases = _plan(trainer, len(train[0]))
+        if options.world.is_first:
+            _show_plan(options, trainer, phases)
         return
     kept = None
     if options.checkpoint is not None:
@@ -106,6 +110,7 @@ def run(options: argparse.Namespace) -> None:
                 callbacks=[*stopping, begun],
                 checkpoint=kept,
                 resume=options.resume,
+                world=options.world,
             )
     except KeyboardInterrupt:
         steps = () if kept is None else kept.steps()
@@ -116,7 +121,8 @@ def run(options: argparse.Namespace) -> None:
         raise kind(f"checkpoints in {options.checkpoint!r}: {error.strerror or error}") from None
     except ValueError as error:
         raise UsageError(str(error)) from None
-    _write(options, task, trainer, history)
+    if options.world.is_first:
+        _write(options, task, trainer, history)
 
 
 class _Begun(Callback):
@@ -226,6 +232,8 @@ def _report(path: str, task: Task, trainer: Trainer, history: History) -> None:
     shape = "-".join(map(str, task.widths))
     titles = {task.name: f"{task.title} ({shape}), {len(history.train_losses)} epochs"}
     settings = {name: str(value) for name, value in trainer.options().items()}
+    if history.bytes_sent:
+        settings["bytes sent"] = f"{statistics.mean(history.bytes_sent):.0f} a step"
     write_report(
         path, [run], titles=titles, settings={**settings, "version": f"ramekin {ramekin.__version__}"}
     )
@@ -248,6 +256,11 @@ def _summary(task: Task, trainer: Trainer, history: History) -> str:
         f"in 8 bits      {100.0 * history.low_precision_share:.1f} % of the products, or in fewer",
         f"gradients lost {100.0 * history.gradient_underflow:.2f} %",
         f"step           {1e3 * statistics.median(history.step_times):.2f} ms",
+        *(
+            [f"sent           {statistics.mean(history.bytes_sent):.0f} bytes a step"]
+            if history.bytes_sent
+            else []
+        ),
     ]
     return "\n".join(lines) + "\n"
 
@@ -274,6 +287,8 @@ def _outcome(options: argparse.Namespace, task: Task, trainer: Trainer, history:
         "loss_scale": history.loss_scale,
         "step_time_ms": 1e3 * statistics.median(history.step_times),
     }
+    if history.bytes_sent:
+        told |= {"processes": options.world.size, "bytes_sent": sum(history.bytes_sent)}
     return {
         "task": task.name,
         "data": options.data,

@@ -81,7 +81,8 @@ def convert_checkpoint(
     dry_run : bool, default False
         Convert and measure, but write nothing.
     progress : callable, optional
-        Called after each tensor with the bytes of the source that are done, all of them, and its name.
+        Called after each tensor, or some rows of a large one, with the bytes of the source that are done, all
+        of them, and its name.
 
     Returns
     -------
@@ -109,8 +110,9 @@ def convert_checkpoint(
 
     Large tensors are converted in pieces of some rows, and some are written while the next ones are
     converted; memory holds two tensors of the source at most, and pieces of some megabytes. A tensor that has
-    one scale, or is rounded stochastically, or goes from one scaling to another, is converted as a whole, and
-    then memory holds that tensor alone before and after, and in float32 between two scalings.
+    one scale is read twice for it. What is rounded stochastically, goes from one scaling to another, or is
+    scaled by columns, is converted as a whole, and then memory holds that tensor alone before and after, and
+    in float32 between two scalings.
     """
     tensors = load(source)
     destination = Path(target)
@@ -138,6 +140,7 @@ def convert_checkpoint(
         except ErrorTooLargeError:
             partial.discard()
             raise
+        partial.sync()
         texts = {} if outcome.index is None else {INDEX: outcome.index}
         partial.finish(texts, _companions(tensors.path))
     return Conversion(tensors.path, destination, done, run.resumed)

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from ramekin._native import __version__
 from ramekin._types import AnyArray
+from ramekin.checkpoint.cutting import Rows, length_of
 from ramekin.checkpoint.partial import Place
 from ramekin.checkpoint.plan import Choice
+from ramekin.checkpoint.rule import Rule
 from ramekin.formats import FloatFormat
 from ramekin.storage.representation import Raw
 from ramekin.storage.safetensors_file import lay_out
@@ -50,6 +52,32 @@ class Outcome:
     _raws: dict[str, Raw]
     _parts: dict[str, list[str]]
     _results: dict[str, Tensor]
+    _shapes: dict[str, tuple[int, ...]]
+    _rules: dict[str, Rule | None]
+
+    def span(self, name: str, rows: Rows) -> list[Place]:
+        """Return where some rows of a tensor come to lie: of each part the bytes that are theirs.
+
+        What all rows share, as a scale of the tensor, belongs to the first ones.
+        """
+        starts, ends = self._before(name, rows[0]), self._before(name, rows[1])
+        return [
+            Place(place.file, place.offset + start, end - start)
+            for place, start, end in zip(self.places[name], starts, ends, strict=True)
+        ]
+
+    def _before(self, name: str, row: int) -> list[int]:
+        """Return how many bytes of each part lie before a row at which a piece begins, or the end."""
+        shape, rule, places = self._shapes[name], self._rules[name], self.places[name]
+        if row == 0:
+            return [0] * len(places)
+        if row == length_of(shape):
+            return [place.nbytes for place in places]
+        if rule is None or not rule.is_scaled:
+            return [place.nbytes * row // shape[0] for place in places]
+        some = make_scheme(name, rule.format, rule.layout((row, *shape[1:])))
+        parts = taken_apart(name, some, _unread)
+        return [part.size * part.dtype.itemsize for part in parts.values()]
 
     def data(self, name: str, result: Tensor) -> list[AnyArray]:
         """Return the bytes of a tensor's parts, or of what of each belongs to one piece of the tensor."""
@@ -58,6 +86,10 @@ class Outcome:
             return [self._raws[part].data() for part in self._parts[name]]
         finally:
             del self._results[name]
+
+
+def _unread() -> Tensor:
+    raise AssertionError("only sizes are asked for")
 
 
 def check_target(target: Path) -> None:
@@ -134,7 +166,9 @@ def outcome_of(tensors: Tensors, choices: Mapping[str, Choice], target: Path) ->
         document = {"metadata": {"total_size": total}, "weight_map": dict(sorted(shard_of.items()))}
         index = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     fingerprint = _fingerprint(tensors, choices, headers)
-    return Outcome(headers, sizes, places, index, fingerprint, raws, parts_of, results)
+    shapes = {name: tensors.info(name).shape for name in choices}
+    rules = {name: choice.rule for name, choice in choices.items()}
+    return Outcome(headers, sizes, places, index, fingerprint, raws, parts_of, results, shapes, rules)
 
 
 def _parts(

@@ -56,7 +56,7 @@ from ramekin.quantized import QuantizedArray
 from ramekin.system import get_num_threads, isa, register_threadpoolctl, set_num_threads
 
 if TYPE_CHECKING:
-    from ramekin import amp, callbacks, nn, optim
+    from ramekin import amp, callbacks, distributed, nn, optim
     from ramekin.checkpoint import convert_checkpoint
     from ramekin.exploration import analyze
     from ramekin.inspection import inspect
@@ -74,6 +74,7 @@ _LATER = {
     "analyze": "ramekin.exploration",
     "callbacks": "ramekin.callbacks",
     "convert_checkpoint": "ramekin.checkpoint",
+    "distributed": "ramekin.distributed",
     "inspect": "ramekin.inspection",
     "load": "ramekin.storage",
     "nn": "ramekin.nn",
@@ -104,6 +105,7 @@ __all__ = [
     "cast",
     "convert_checkpoint",
     "decode",
+    "distributed",
     "dot",
     "encode",
     "error_stats",

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ramekin._native import __version__
 from ramekin._types import AnyArray
@@ -40,14 +41,17 @@ class Outcome:
         For each tensor of the source where its parts come to lie.
     index : str or None
         The text of the index, of several files.
+    facts : dict
+        What decides on the bytes, of which JSON can hold all.
     fingerprint : str
-        Of everything that decides on the bytes.
+        Of that.
     """
 
     headers: dict[str, bytes]
     sizes: dict[str, int]
     places: dict[str, list[Place]]
     index: str | None
+    facts: dict[str, Any]
     fingerprint: str
     _raws: dict[str, Raw]
     _parts: dict[str, list[str]]
@@ -165,10 +169,11 @@ def outcome_of(tensors: Tensors, choices: Mapping[str, Choice], target: Path) ->
         total = sum(raw.nbytes for raw in raws.values())
         document = {"metadata": {"total_size": total}, "weight_map": dict(sorted(shard_of.items()))}
         index = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    fingerprint = _fingerprint(tensors, choices, headers)
+    facts = _facts(tensors, choices)
+    fingerprint = _fingerprint(facts, headers)
     shapes = {name: tensors.info(name).shape for name in choices}
     rules = {name: choice.rule for name, choice in choices.items()}
-    return Outcome(headers, sizes, places, index, fingerprint, raws, parts_of, results, shapes, rules)
+    return Outcome(headers, sizes, places, index, facts, fingerprint, raws, parts_of, results, shapes, rules)
 
 
 def _parts(
@@ -198,12 +203,16 @@ def _parts(
     return {name: Unsaved(dtype, info.shape, read)}
 
 
-def _fingerprint(tensors: Tensors, choices: Mapping[str, Choice], headers: Mapping[str, bytes]) -> str:
-    digest = hashlib.sha256()
+def _facts(tensors: Tensors, choices: Mapping[str, Choice]) -> dict[str, Any]:
+    """Return what decides on the bytes."""
     files = sorted({tensors.info(name).file for name in tensors} | {tensors.path})
-    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    rules = [None if choice.rule is None else choice.rule.to_json() for choice in choices.values()]
-    digest.update(json.dumps([__version__, stats, list(choices), rules]).encode())
+    stats = {str(file.resolve()): [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
+    rules = {name: None if choice.rule is None else choice.rule.to_json() for name, choice in choices.items()}
+    return {"version": __version__, "files, their sizes and times": stats, "rules": rules}
+
+
+def _fingerprint(facts: Mapping[str, Any], headers: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256(json.dumps(facts).encode())
     for name, header in headers.items():
         digest.update(name.encode() + b"\0" + header)
     return digest.hexdigest()

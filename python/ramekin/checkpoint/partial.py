@@ -220,19 +220,17 @@ class Partial:
             self._files[name] = _File(self.directory / name, self._pool)
 
     def take_up(self, lines: Sequence[Line]) -> None:
-        """Begin the journal: with what has been written, unless another process says so."""
+        """Begin the journal with what has been written: in the process that has begun, before the others."""
         text = "".join(f"{line}\n" for line in [json.dumps({"fingerprint": self._fingerprint}), *lines])
         # Without the torn line that a kill may have left.
         fresh = self._journal_path.with_suffix(".new")
         fresh.write_text(text, "utf-8")
         fresh.replace(self._journal_path)
         self._journal = self._journal_path.open("ab")
-
-    def forget_others(self) -> None:
-        """Remove what other processes left of journals, whose lines this one's has."""
-        for path in self.directory.iterdir():
-            if path.match("journal-*.jsonl") or path.match("journal-*.new"):
-                path.unlink()
+        if self._lock is not None:  # what others of an earlier run left
+            for path in self.directory.iterdir():
+                if path.match("journal-*.jsonl") or path.match("journal-*.new"):
+                    path.unlink()
 
     def _lines(self) -> list[Line]:
         """Return the lines of all journals that are of this conversion, one for the same rows."""

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 
 from ramekin.analysis import NOTHING, ErrorStats, Totals, stats_of
-from ramekin.checkpoint.cutting import (
-    ELEMENTS,
-    Rows,
-    amax_of,
-    cuts,
-    length_of,
-    part_of,
-    shares_amax,
-    usable,
-    whole_of,
-)
+from ramekin.checkpoint.cutting import ELEMENTS, Rows, amax_of, cuts, part_of, shares_amax, usable, whole_of
+from ramekin.checkpoint.division import bytes_of, works
 from ramekin.checkpoint.layout import Outcome
 from ramekin.checkpoint.partial import Part, Partial
 from ramekin.checkpoint.plan import Choice
 from ramekin.checkpoint.result import ConvertedTensor, ErrorTooLargeError
-from ramekin.checkpoint.spans import Found, Work, gaps, spans, summed
+from ramekin.checkpoint.sharing import shares
+from ramekin.checkpoint.spans import Found, Work, spans, summed
 from ramekin.checkpoint.transform import Piece, Worst, convert_piece, lost_elements, worst_of
+from ramekin.distributed.progress import Progress
+from ramekin.distributed.world import World
 from ramekin.quantized import QuantizedArray
-from ramekin.quantized.layout import Layout
 from ramekin.storage.tensors import Tensor, TensorInfo, Tensors
 
 __all__ = ["Run"]
@@ -65,7 +59,7 @@ class _Unfinished:
 
 
 class Run:
-    """A pass over the tensors.
+    """A pass over the tensors, shared by the ranks of a world.
 
     Attributes
     ----------
@@ -80,50 +74,63 @@ class Run:
         outcome: Outcome,
         max_error: float | None,
         progress: Callable[[int, int, str], object] | None,
+        world: World,
     ) -> None:
         self._tensors, self._choices, self._outcome = tensors, choices, outcome
-        self._max_error, self._progress = max_error, progress
+        self._max_error, self._callback = max_error, progress
+        self._world, self._progress = world, Progress(world)
         sizes = [tensors.info(name).nbytes for name in tensors]
         self._total, self._largest = sum(sizes), max(sizes, default=0)
-        self._done = self.resumed = 0
+        # Bytes of the source that earlier runs have done, and this rank.
+        self._earlier = self._done = self.resumed = 0
         self._found: dict[str, list[Found]] = {name: [] for name in choices}
+        self._own: list[tuple[str, Found]] = []
         self._reports: list[ConvertedTensor] = []
         # What is being written and measured: of how many elements each, and the rows that end with it.
         self._flights: deque[tuple[int, list[Future[None]]]] = deque()
         self._ending: _Unfinished | None = None
 
     def all(self, partial: Partial | None) -> list[ConvertedTensor]:
-        """Convert all tensors, into an unfinished checkpoint if there is one."""
+        """Convert all tensors, into an unfinished checkpoint if there is one.
+
+        Every rank converts its share, and all return the same.
+        """
         if partial is not None:
             self._take_up(partial)
-        self._report()
-        self.resumed = len(self._reports)
-        before = None
+        shapes = {name: self._tensors.info(name).shape for name in self._choices}
+        self.resumed = sum(summed(self._found[name], shape) is not None for name, shape in shapes.items())
+        before = ""
         # One thread each, so that pieces are written, and measured, one after the other.
         with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as measurer:
-            for work in self._works():
-                if before is not None and not self._have_room(before, work.name):
+            for work in works(self._tensors, self._choices, self._found, self._world):
+                if before and not self._have_room(before, work.name):
                     self._end(partial)
                 self._one(work, partial, writer, measurer)
                 before = work.name
             self._end(partial)
-        return self._reports
+        self._progress.end(self._done, lambda: self._tell(before))
+        for others in (self._world.gather(self._own) or [])[1:]:
+            for name, found in others:
+                self._found[name].append(found)
+        return self._world.first(self._reported)
 
     def _take_up(self, partial: Partial) -> None:
-        """Find out what earlier runs have written."""
-        lines = partial.begin()
-        held = [line for line in lines if partial.holds(line, self._outcome.span(line.name, line.found.rows))]
-        partial.take_up(held)
-        partial.forget_others()
-        for line in held:
-            self._file(line.name, line.found)
-
-    def _works(self) -> Iterator[Work]:
-        """Give what is to be done."""
-        for name, choice in self._choices.items():
-            pieces = gaps(cuts(*self._measures(name), choice.rule), self._found[name])
-            if pieces:
-                yield Work(name, pieces)
+        """Find out what earlier runs have written; every rank looks at a share of it."""
+        world = self._world
+        lines = world.first(partial.begin)
+        if not world.is_first:
+            partial.join()
+        places = [self._outcome.span(line.name, line.found.rows) for line in lines]
+        costs = [sum(place.nbytes for place in own) for own in places]
+        own = shares(costs, world.size, max(costs, default=0))[world.rank]
+        held = world.all_gather([at for at in own if partial.holds(lines[at], places[at])])
+        kept = [lines[at] for at in sorted(chain.from_iterable(held))]
+        world.first(lambda: partial.take_up(kept))
+        if not world.is_first:
+            partial.take_up([])
+        for line in kept:
+            self._found[line.name].append(line.found)
+            self._earlier += bytes_of(self._tensors.info(line.name), line.found.rows)
 
     def _one(
         self, work: Work, partial: Partial | None, writer: ThreadPoolExecutor, measurer: ThreadPoolExecutor
@@ -140,6 +147,7 @@ class Run:
                 part = part_of(x, own)
                 while self._flights and sum(size for size, _ in self._flights) + part.size > _TOGETHER:
                     self._land()
+                self._progress.tell(self._done)
                 tasks = []
                 if rule is None:
                     piece = Piece(own, part, part, NOTHING)
@@ -163,14 +171,6 @@ class Run:
         amax = usable(amax_of(x, cuts(x.shape, None, rule)), rule)
         # What has no largest number is scaled by itself, as a whole.
         return Work(work.name, [whole_of(x.shape)]) if amax is None else replace(work, amax=amax)
-
-    def _measures(self, name: str) -> tuple[tuple[int, ...], Layout | None]:
-        """Return the shape of a tensor, and its layout if it is quantised."""
-        info = self._tensors.info(name)
-        if info.scheme is None:
-            return info.shape, None
-        layout, order = info.scheme.layout, info.scheme.order
-        return info.shape, layout if order is None else layout.transposed(order)
 
     def _store(self, tensor: _Unfinished, piece: Piece) -> None:
         data = self._outcome.data(tensor.name, piece.y)
@@ -197,17 +197,18 @@ class Run:
             partial.note(tensor.name, tensor.parts, found)
         if tensor.is_last:
             self._tensors.release(tensor.name)
-        self._file(tensor.name, found)
-        self._report()
-        if self._progress is not None:
-            self._progress(self._done, self._total, tensor.name)
+        self._own.append((tensor.name, found))
+        self._found[tensor.name].append(found)
+        self._done += bytes_of(self._tensors.info(tensor.name), found.rows)
+        if self._world.size == 1:  # else what comes first may be another rank's
+            self._report()
+        self._tell(tensor.name)
 
-    def _file(self, name: str, found: Found) -> None:
-        """Keep what has been found of some rows, and count their bytes."""
-        self._found[name].append(found)
-        info = self._tensors.info(name)
-        start, end = (info.nbytes * row // length_of(info.shape) for row in found.rows)
-        self._done += end - start
+    def _tell(self, name: str) -> None:
+        """Say how far all are, in rank 0."""
+        self._progress.tell(self._done)
+        if self._callback is not None and self._world.is_first:
+            self._callback(self._earlier + self._done + self._progress.others, self._total, name)
 
     def _have_room(self, *names: str) -> bool:
         """Whether tensors may be there together: in twice the bytes of the largest, or in a few."""
@@ -218,6 +219,10 @@ class Run:
             for info in infos
         ]
         return sum(held) <= max(2 * self._largest, _FEW_BYTES)
+
+    def _reported(self) -> list[ConvertedTensor]:
+        self._report()
+        return self._reports
 
     def _report(self) -> None:
         """Report the tensors that are done, in their order, up to the first that is not."""

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import ramekin
 from ramekin.cli import analyze, compare, convert, formats, inspect, train, verify
 from ramekin.cli.errors import CommandError, LineParser
+from ramekin.cli.together import world_of
+from ramekin.distributed import first_in_sight
 
 __all__ = ["main"]
 
@@ -51,14 +53,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of tensors may have letters that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        options = _parser().parse_args(arguments)
-        run = options.run
-        run(options)
-        sys.stdout.flush()
+        with world_of(words) as world:
+            options = _parser().parse_args(words)
+            options.world = world
+            run = options.run
+            run(options)
+            sys.stdout.flush()
     except CommandError as error:
-        # One line, whatever the message holds: a file name may have line breaks of its own.
-        sys.stderr.write(f"ramekin: error: {' '.join(str(error).split())}\n")
+        # One line, whatever the message holds: a file name may have line breaks of its own. Processes that a
+        # launcher started get here alike.
+        if first_in_sight():
+            sys.stderr.write(f"ramekin: error: {' '.join(str(error).split())}\n")
         return error.exit_code
     except KeyboardInterrupt as interrupt:
         # A command may say how to go on.

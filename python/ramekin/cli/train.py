@@ -16,7 +16,7 @@ import ramekin
 from ramekin import storage
 from ramekin.amp import plan
 from ramekin.callbacks import Callback
-from ramekin.cli import json_output, progress
+from ramekin.cli import json_output, progress, together
 from ramekin.cli.arguments import check_environment, check_writable, integer
 from ramekin.cli.errors import LineParser, OutputError, UsageError
 from ramekin.cli.outputs import WITHOUT_PLOT
@@ -57,6 +57,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     run_group.add_argument("--save", metavar="FILE", help="write the weights, as .safetensors or .npz")
     json_output.add_option(run_group, "the outcome, or with --plan the plan")
+    together.add_option(run_group)
     parser.set_defaults(run=run)
 
 

@@ -49,7 +49,8 @@ def join(*, mpi: bool | None = None, timeout: float | None = None) -> World:
     ValueError
         If a time is not a number above 0.
     RankError
-        If mpi4py belongs to another MPI than the launcher, or a rank has another version of Ramekin.
+        If mpi4py belongs to another MPI than the launcher. Where a rank has another version of Ramekin the
+        job ends, with a line that says so.
     """
     limit = _limit(timeout)
     expected = launched_size()
@@ -70,12 +71,16 @@ def join(*, mpi: bool | None = None, timeout: float | None = None) -> World:
     world = MpiWorld(MPI, limit)
     if world.size == 1:
         return world
-    hosts = world.all_gather(socket.gethostname())
-    watchdog = _watchdog(world, hosts, limit)
-    if watchdog is not None:
-        world.watch(watchdog)
-    _check_versions(world)
-    _share_cpus(world, hosts)
+    try:
+        hosts = world.all_gather(socket.gethostname())
+        watchdog = _watchdog(world, hosts, limit)
+        if watchdog is not None:
+            world.watch(watchdog)
+        _check_versions(world)
+        _share_cpus(world, hosts)
+    except BaseException as error:
+        world.fail(error)
+        raise
     return world
 
 

@@ -142,10 +142,10 @@ class MpiWorld(World):
                 self._watchdog.close()
                 self._watchdog = None
             return
-        self._fail(error)
+        self.fail(error)
 
-    def _fail(self, error: BaseException) -> None:
-        """End the job; does not return where there is more than one rank."""
+    def fail(self, error: BaseException) -> None:
+        """End the job, with a line of its cause; does not return where there is more than one rank."""
         if self.size == 1:
             return
         # What a command raises for its user has a code, and needs no traceback.

@@ -15,7 +15,7 @@ from ramekin.checkpoint.cutting import Rows, cuts, part_of, shares_amax, usable,
 from ramekin.checkpoint.rule import Rule, is_floating, make_rule
 from ramekin.checkpoint.transform import convert_piece, lost_elements
 from ramekin.convert import real_numbers
-from ramekin.exponents import Histogram, exponents
+from ramekin.exponents import Exponents, Histogram, exponents
 from ramekin.quantized import QuantizedArray
 from ramekin.storage.scheme import make_scheme, taken_apart
 
@@ -148,28 +148,31 @@ def analyze(
         for given in (_DEFAULT if formats is None else formats)
         for rule in ([given] if isinstance(given, Rule) else candidates([given]))
     ]
-    dtype = str(x.format) if isinstance(x, QuantizedArray) else ""
-    nbytes = x.nbytes if isinstance(x, QuantizedArray) else 0
     array: AnyArray = x.dequantize() if isinstance(x, QuantizedArray) else real_numbers(x, "analyze")
     if not is_floating(array.dtype):
         raise TypeError(f"analyze: x is {array.dtype}; accepted: real floats")
-    histogram, smallest, largest = exponents(array)
-    amax = amax_from(histogram, largest)
-    found = []
+    found = exponents(array)
+    amax = amax_from(found)
+    tried = []
     for rule in fitting(rules, array.shape):
         measured = [errors(array, rule, rows, amax) for rows in pieces_of(array.shape, rule, amax)]
-        found.append(candidate(rule, array.shape, measured))
-    return Analysis(
-        name,
-        dtype or str(array.dtype),
-        array.shape,
-        array.size,
-        nbytes or array.nbytes,
-        smallest,
-        largest,
-        histogram,
-        found,
-    )
+        tried.append(candidate(rule, array.shape, measured))
+    own = x if isinstance(x, QuantizedArray) else array
+    kind = str(own.format) if isinstance(own, QuantizedArray) else str(own.dtype)
+    return analysis(name, kind, own.nbytes, own.shape, found, tried)
+
+
+def analysis(
+    name: str,
+    dtype: str,
+    nbytes: int,
+    shape: tuple[int, ...],
+    found: Exponents,
+    tried: list[Candidate],
+) -> Analysis:
+    """Put together what was found of a tensor."""
+    histogram, smallest, largest = found
+    return Analysis(name, dtype, shape, math.prod(shape), nbytes, smallest, largest, histogram, tried)
 
 
 def fitting(rules: Sequence[Rule], shape: tuple[int, ...]) -> list[Rule]:
@@ -186,8 +189,9 @@ def fitting(rules: Sequence[Rule], shape: tuple[int, ...]) -> list[Rule]:
     return [rule for rule in rules if fits(rule)]
 
 
-def amax_from(histogram: Histogram, largest: float) -> float:
+def amax_from(found: Exponents) -> float:
     """Return the largest magnitude of a tensor; infinite if a number is not finite."""
+    histogram, _, largest = found
     if histogram.infinities or histogram.nans:
         return math.inf
     return 0.0 if math.isnan(largest) else largest

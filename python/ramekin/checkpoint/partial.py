@@ -49,7 +49,8 @@ class _File:
     """An unfinished file, whose bytes are synced to the disk beside the writing, by a thread of the pool."""
 
     def __init__(self, path: Path, pool: ThreadPoolExecutor) -> None:
-        self._file = path.open("r+b")
+        # A buffer would write what it has read of others' bytes over those that they write.
+        self._file = path.open("r+b", buffering=0)
         self._pool = pool
         self._unsynced = 0
         self._syncing: Future[None] | None = None
@@ -58,7 +59,7 @@ class _File:
         """Make a file of other size one of this size, which begins so; False if it has the size."""
         if os.fstat(self._file.fileno()).st_size == size:
             return False
-        self._file.write(header)
+        self._write(memoryview(header))
         self._file.truncate(size)
         return True
 
@@ -68,7 +69,7 @@ class _File:
         for start in range(0, data.nbytes, _CHUNK):
             piece = data[start : start + _CHUNK].data
             checksum = zlib.crc32(piece, checksum)
-            self._file.write(piece)
+            self._write(piece)
         self._unsynced += data.nbytes
         if self._unsynced >= _SYNCED and (self._syncing is None or self._syncing.done()):
             self._wait()
@@ -79,19 +80,15 @@ class _File:
     def checksum(self, place: Place) -> int:
         """Return the checksum of what lies there."""
         self._file.seek(place.offset)
-        checksum = 0
-        for start in range(0, place.nbytes, _CHUNK):
-            checksum = zlib.crc32(self._file.read(min(_CHUNK, place.nbytes - start)), checksum)
+        checksum, left = 0, place.nbytes
+        while left and (piece := self._file.read(min(_CHUNK, left))):
+            checksum = zlib.crc32(piece, checksum)
+            left -= len(piece)
         return checksum
-
-    def flush(self) -> None:
-        """Hand all to the system."""
-        self._file.flush()
 
     def sync(self) -> None:
         """Have all on the disk."""
         self._wait()
-        self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -99,6 +96,12 @@ class _File:
         if self._syncing is not None:
             wait([self._syncing])
         self._file.close()
+
+    def _write(self, data: memoryview) -> None:
+        """Write all; the system may take less at a time."""
+        data = data.cast("B")
+        while data:
+            data = data[self._file.write(data) :]
 
     def _wait(self) -> None:
         """Wait until what has been begun is synced; OSError if that failed, which the system tells once."""
@@ -126,10 +129,9 @@ class Part:
         self._written += data.nbytes
 
     def end(self) -> None:
-        """Hand all to the system."""
+        """Check that all is there."""
         if self._written != self._place.nbytes:
             raise AssertionError(f"{self._written} bytes, where {self._place.nbytes} have room")
-        self._file.flush()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,6 @@ class Partial:
             self._files[name] = file = _File(path, self._pool)
             if file.set_size(header, self._sizes[name]):
                 lines = []
-            file.flush()
         return lines
 
     def join(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 __all__ = ["shares"]
 
@@ -36,13 +37,14 @@ def shares(costs: Sequence[int], ranks: int, least: int) -> list[list[int]]:
         loads[rank] += costs[item]
     small = [item for item, cost in enumerate(costs) if cost <= least]
     level = _level(loads, sum(costs[item] for item in small))
-    rank = 0
+    # How much of the small ones the processes up to each have room for.
+    ends = list(accumulate(max(level - load, 0) for load in loads))
+    before = rank = 0
     for item in small:
-        # What would be more above the level than it is below belongs to the next process.
-        while rank < ranks - 1 and 2 * loads[rank] + costs[item] > 2 * level:
+        while rank < ranks - 1 and 2 * before + costs[item] > 2 * ends[rank]:  # by its middle
             rank += 1
         given[rank].append(item)
-        loads[rank] += costs[item]
+        before += costs[item]
     return [sorted(items) for items in given]
 
 

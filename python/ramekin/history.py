@@ -127,6 +127,9 @@ class History:
     low_precision_share : float
         Which part of all floating-point operations of the layers' products, evaluations and probes among
         them, was done with operands of 8 bits or fewer.
+    bytes_sent : tuple of int
+        Of every step of a run in shards, how many bytes of gradients all ranks sent to each other; empty for
+        other runs. It depends on the number of ranks, unlike all else but times.
     """
 
     step_losses: tuple[float, ...]
@@ -144,6 +147,7 @@ class History:
     steps_taken: tuple[bool, ...]
     observations: tuple[OperandRecord, ...] = ()
     low_precision_share: float = 0.0
+    bytes_sent: tuple[int, ...] = ()
 
     def recipes(self) -> Iterator[str]:
         """Return what every step ran in, in order, as in :class:`Progress`."""

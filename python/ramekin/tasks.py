@@ -120,6 +120,8 @@ class Task:
         seed: int,
         epochs: int | None = None,
         overrides: Mapping[str, Phases] | None = None,
+        shards: int | None = None,
+        compress: str | None = None,
     ) -> Trainer:
         """Return a trainer of a fresh network; ``epochs`` instead of the task's own if given."""
         model = self.model(seed)
@@ -139,6 +141,8 @@ class Task:
             schedule=schedule,
             loss_scale=self.loss_scale,
             max_norm=self.max_norm,
+            shards=shards,
+            compress=compress,
         )
 
     def _optimizer(self, model: Module) -> Optimizer:

@@ -17,6 +17,10 @@ from ramekin.amp.recipe import Recipe
 from ramekin.amp.schedule import Phases
 from ramekin.auto_switching import AutoSwitcher
 from ramekin.callbacks import Callback
+from ramekin.distributed.compression import as_compression
+from ramekin.distributed.step import as_shards
+from ramekin.distributed.store import SharedStore
+from ramekin.distributed.world import World
 from ramekin.fingerprint import described
 from ramekin.history import History, Progress
 from ramekin.nn.losses import Loss
@@ -24,7 +28,7 @@ from ramekin.nn.module import Module, evaluating
 from ramekin.optim import ConstantSchedule, Optimizer, Schedule
 from ramekin.optim.clipping import check_max_norm
 from ramekin.switching import RecipeSwitcher, Switcher
-from ramekin.training_checkpoint import Checkpoints, Store, as_checkpoints
+from ramekin.training_checkpoint import Checkpoints, as_checkpoints
 from ramekin.training_run import TrainingRun
 
 __all__ = ["History", "Progress", "Trainer"]
@@ -77,6 +81,13 @@ class Trainer:
     observe_every : int
         Every how many steps, from the first on, to record what rounding does to the operands of all layers
         (:attr:`History.observations`); 0 for never. It changes no bit of the run.
+    shards : int, optional
+        A power of two: into how many parts each batch is cut, which ranks share out (:meth:`fit`). It decides
+        on the bits of a run, and the number of ranks does not; :class:`~ramekin.distributed.step.ShardedStep`
+        says how. Without it, or with 1, a batch is whole, and a run has one rank.
+    compress : {"bfloat16", "float8"}, optional
+        What the gradients of shards are rounded to before they are added up, with error feedback
+        (:class:`~ramekin.distributed.summing.TreeSum`): half or a quarter of the bytes. It needs `shards`.
 
     Attributes
     ----------
@@ -106,6 +117,8 @@ class Trainer:
         loss_scale: LossScale | None = None,
         max_norm: float | None = None,
         observe_every: int = 0,
+        shards: int | None = None,
+        compress: str | None = None,
     ) -> None:
         for name, number, least in (
             ("batch_size", batch_size, 1),
@@ -128,6 +141,10 @@ class Trainer:
         self.seed = int(seed)
         self.max_norm = max_norm
         self.observe_every = int(observe_every)
+        self.shards = as_shards(shards)
+        self.compress = as_compression(compress)
+        if self.compress is not None and self.shards is None:
+            raise ValueError(f"compress={compress!r} needs shards, whose gradients it compresses: shards=8")
         self.schedule = ConstantSchedule() if schedule is None else schedule
         self.loss_scale: LossScale = NoLossScale() if loss_scale is None else loss_scale
         self._follows_recipes = loss_scale is None
@@ -144,6 +161,7 @@ class Trainer:
         callbacks: Iterable[Callback] = (),
         checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
         resume: bool = False,
+        world: World | None = None,
     ) -> History:
         """Train for all epochs, or until a callback ends the run, evaluating after each.
 
@@ -164,6 +182,11 @@ class Trainer:
             Where to keep checkpoints; a path stands for ``Checkpoints(path)``, one after each epoch.
         resume : bool
             Go on from the newest checkpoint there, or begin if there is none. Without it there must be none.
+        world : World, optional
+            The ranks that share out the shards, of :func:`ramekin.distributed.join`; this process alone if
+            not given. All of them call this with the same arguments; rank 0 calls `progress` and writes
+            checkpoints, and all have the same model and history in the end. A run that was stopped goes on
+            with any number of ranks.
 
         Returns
         -------
@@ -173,7 +196,10 @@ class Trainer:
         ------
         ValueError
             If data is empty, of a wrong shape or dtype, not finite, or labels are out of range, or a schedule
-            does not fit the run or the model, or checkpoints are refused. Nothing has been trained then.
+            does not fit the run or the model, or checkpoints are refused, or there are more ranks than
+            shards, or a number of them that is no power of two. Nothing has been trained then.
+        RankError
+            If a rank has other arguments than rank 0, or comes to other weights, or does not arrive.
         OSError
             If a checkpoint cannot be read or written, or another run writes there.
 
@@ -182,17 +208,19 @@ class Trainer:
         CheckpointWarning
             If the newest checkpoint is damaged and the one before it is taken.
         """
+        world = World() if world is None else world
+        self._check_world(world)
         self.model.seed_rounding(self.seed)
         self.optimizer.seed_rounding(self.seed)
         self.model.train()
         run = TrainingRun(
-            self, self._checked(train, "train"), self._checked(test, "test"), progress, list(callbacks)
+            self, self._checked(train, "train"), self._checked(test, "test"), progress, list(callbacks), world
         )
         if checkpoint is None:
             if resume:
                 raise ValueError("resume needs to be told where checkpoints are: checkpoint=...")
             return run.run(None, resume=False)
-        with Store(as_checkpoints(checkpoint)) as store:
+        with SharedStore(world, as_checkpoints(checkpoint)) as store:
             return run.run(store, resume)
 
     def run_length(self, rows: int) -> tuple[int, int]:
@@ -212,7 +240,8 @@ class Trainer:
     def options(self) -> dict[str, Any]:
         """Return all that was asked for beside model and optimiser, described for JSON."""
         names = ("loss", "precision", "batch_size", "epochs", "seed", "schedule", "max_norm", "observe_every")
-        return {name: described(getattr(self, name)) for name in names} | {"loss_scale": self._given_scale}
+        asked = {name: described(getattr(self, name)) for name in names} | {"loss_scale": self._given_scale}
+        return asked if self.shards is None else asked | {"shards": self.shards, "compress": self.compress}
 
     def choose_loss_scale(self, recipes: Iterable[Recipe]) -> None:
         """Scale the loss if a recipe in force asks for it, from where its scale was left."""
@@ -235,24 +264,48 @@ class Trainer:
         self.loss_scale = self.loss_scale.load_state(state["in_force"]["numbers"])
         self._resting_scale = self._resting_scale.load_state(state["resting"]["numbers"])
 
-    def evaluate(self, inputs: Float32Array, targets: npt.NDArray[Any]) -> tuple[float, float]:
+    def evaluate(
+        self, inputs: Float32Array, targets: npt.NDArray[Any], *, world: World | None = None
+    ) -> tuple[float, float]:
         """Mean loss over all rows, and accuracy (NaN where the targets are no classes).
 
-        Runs forward passes of up to 1024 rows, with operands rounded by the recipe and nothing dropped.
+        Runs forward passes of up to 1024 rows, with operands rounded by the recipe and nothing dropped. The
+        ranks of a world take turns with them, and all get the result.
         """
-        total, correct = 0.0, 0
+        world = World() if world is None else world
+        starts = range(0, len(inputs), _EVALUATION_ROWS)
+        own: list[tuple[float, int]] = []
         with np.errstate(over="ignore", invalid="ignore"), evaluating(self.model):
-            for start in range(0, len(inputs), _EVALUATION_ROWS):
+            for start in starts[world.rank :: world.size]:
                 rows = slice(start, start + _EVALUATION_ROWS)
                 outputs = self.model.forward(inputs[rows])
                 loss, _ = self.loss(outputs, targets[rows])
-                total += float(loss) * len(outputs)
+                right = 0
                 if self.loss.classifies:
                     # A row of NaN has no largest output: it counts as wrong, not as class 0.
-                    right = (outputs.argmax(axis=1) == targets[rows]) & ~np.isnan(outputs).any(1)
-                    correct += int(right.sum())
+                    hits = (outputs.argmax(axis=1) == targets[rows]) & ~np.isnan(outputs).any(1)
+                    right = int(hits.sum())
+                own.append((float(loss) * len(outputs), right))
+        ranks = world.all_gather(own)
+        total, correct = 0.0, 0
+        for number in range(len(starts)):
+            losses, right = ranks[number % world.size][number // world.size]
+            total, correct = total + losses, correct + right
         accuracy = correct / len(inputs) if self.loss.classifies else math.nan
         return total / len(inputs), accuracy
+
+    def _check_world(self, world: World) -> None:
+        """Raise ValueError unless the ranks can share out the shards evenly."""
+        if world.size == 1:
+            return
+        if self.shards is None:
+            raise ValueError(f"{world.size} ranks need a batch in shards to share out: shards=8")
+        if self.shards % world.size:
+            accepted = [1 << power for power in range(self.shards.bit_length())]
+            raise ValueError(
+                f"{self.shards} shards cannot be shared out evenly to {world.size} ranks; accepted: "
+                f"{', '.join(map(str, accepted))} ranks, or more shards"
+            )
 
     def _checked(self, data: tuple[npt.ArrayLike, npt.ArrayLike], name: str) -> tuple[Float32Array, AnyArray]:
         """Return inputs as float32 and targets as the loss wants them; ValueError if they do not fit."""

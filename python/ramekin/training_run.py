@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,14 +14,17 @@ import numpy.typing as npt
 import ramekin
 from ramekin._types import AnyArray, Float32Array
 from ramekin.amp.definition import SLOTS
-from ramekin.amp.loss_scale import apply_scale, remove_scale
+from ramekin.amp.loss_scale import LossScale, apply_scale, remove_scale
 from ramekin.callbacks import Callback
+from ramekin.distributed.step import ShardedStep
+from ramekin.distributed.store import SharedStore
+from ramekin.distributed.world import RankError, World
 from ramekin.fingerprint import described, described_model, digest
 from ramekin.history import Epoch, History, Progress
 from ramekin.nn.observation import Observer
 from ramekin.optim import clip_gradients
 from ramekin.recording import Recorder
-from ramekin.training_checkpoint import Snapshot, Store
+from ramekin.training_checkpoint import Snapshot
 
 if TYPE_CHECKING:
     from ramekin.trainer import Trainer
@@ -29,6 +33,9 @@ __all__ = ["TrainingRun"]
 
 #: Inputs and targets, checked.
 Pair: TypeAlias = tuple[Float32Array, npt.NDArray[Any]]
+
+# Steps from one comparison of the ranks' weights to the next; there is one at the end of each epoch too.
+_COMPARE_EVERY = 64
 
 
 class TrainingRun:
@@ -42,6 +49,8 @@ class TrainingRun:
         Checked by the trainer.
     progress : callable or None
     callbacks : sequence of Callback
+    world : World
+        The ranks of the run, each of which has the same arguments; rank 0 alone calls `progress`.
 
     Raises
     ------
@@ -56,14 +65,26 @@ class TrainingRun:
         test: Pair,
         progress: Callable[[Progress], None] | None,
         callbacks: Sequence[Callback],
+        world: World,
     ) -> None:
         self._trainer = trainer
         self._train, self._test = train, test
-        self._progress = progress
+        self._progress = progress if world.is_first else None
         self._callbacks = callbacks
+        self._world = world
         self._total_steps, self._steps_per_epoch = trainer.run_length(len(train[0]))
         self._switcher = trainer.switcher(len(train[0]))
-        self._recorder = Recorder(trainer.model, trainer.loss.classifies, self._steps_per_epoch)
+        self._recorder = Recorder(trainer.model, trainer.loss.classifies, self._steps_per_epoch, world)
+        self._sharded: ShardedStep | None = None
+        if trainer.shards is not None:
+            self._sharded = ShardedStep(
+                world,
+                trainer.model,
+                trainer.loss,
+                trainer.optimizer.parameters,
+                trainer.shards,
+                trainer.compress,
+            )
         # The epoch at hand, the sum of its losses so far, and the generator as its order was drawn from it.
         self._epoch = 0
         self._weighted = 0.0
@@ -71,7 +92,7 @@ class TrainingRun:
         self._drawn_from = self._rng.bit_generator.state
         self._is_over = False
 
-    def run(self, store: Store | None, resume: bool) -> History:
+    def run(self, store: SharedStore | None, resume: bool) -> History:
         """Train to the end, from the newest checkpoint in the store if that is asked for and there is one.
 
         Raises
@@ -80,8 +101,11 @@ class TrainingRun:
             If there is a checkpoint where none should be, or one of another run, or none that is whole.
         OSError
             If a checkpoint cannot be read or written.
+        RankError
+            If a rank has other arguments than rank 0, or comes to other weights.
         """
-        identity = {} if store is None else self._identity()
+        identity = {} if store is None and self._world.size == 1 else self._identity()
+        self._world.agree(identity)
         snapshot = None
         if store is not None and resume:
             snapshot = store.newest(identity)
@@ -100,7 +124,7 @@ class TrainingRun:
             callback.on_end(self._trainer, history)
         return history
 
-    def _run_epoch(self, store: Store | None, identity: dict[str, Any]) -> None:
+    def _run_epoch(self, store: SharedStore | None, identity: dict[str, Any]) -> None:
         """Train on from the step at hand to the end of its epoch, and evaluate."""
         trainer = self._trainer
         inputs, targets = self._train
@@ -108,14 +132,17 @@ class TrainingRun:
         order = self._rng.permutation(len(inputs))
         for position in range(self._recorder.steps % self._steps_per_epoch, self._steps_per_epoch):
             batch = order[position * trainer.batch_size : (position + 1) * trainer.batch_size]
-            loss = self._step(inputs[batch], targets[batch])
+            loss = self._step(inputs, targets, batch)
             self._weighted += loss * len(batch)
             self._tell(loss)
             done = self._recorder.steps
             if store is not None and position + 1 < self._steps_per_epoch and store.is_due(done):
                 store.write(self._snapshot(identity))
         train_loss = self._weighted / len(inputs)
-        test_loss, accuracy = trainer.evaluate(*self._test)
+        self._compare_weights()
+        if self._sharded is not None:
+            self._sharded.round_masters()
+        test_loss, accuracy = trainer.evaluate(*self._test, world=self._world)
         self._recorder.epoch(train_loss, test_loss, accuracy)
         over = Epoch(
             epoch=self._epoch,
@@ -132,8 +159,8 @@ class TrainingRun:
         self._weighted = 0.0
         self._drawn_from = self._rng.bit_generator.state
 
-    def _step(self, inputs: Float32Array, targets: npt.NDArray[Any]) -> float:
-        """Run one step, and return the batch's loss."""
+    def _step(self, inputs: Float32Array, targets: npt.NDArray[Any], batch: AnyArray) -> float:
+        """Run one step on some rows of the data, and return their loss."""
         trainer, step = self._trainer, self._recorder.steps
         optimizer = trainer.optimizer
         switched = self._switcher.begin(step)
@@ -145,21 +172,48 @@ class TrainingRun:
         began = time.perf_counter()
         # Overflow is expected in small formats; it is found in the gradients below.
         with self._observed(step), np.errstate(over="ignore", invalid="ignore"):
-            loss, gradient = trainer.loss(trainer.model.forward(inputs), targets)
-            trainer.model.backward_parameters(apply_scale(scale, gradient))
-            finite = True
-            for parameter in optimizer.parameters:
-                if parameter.grad is not None:
-                    finite &= remove_scale(scale, parameter.grad)
-        self._switcher.end(step, finite, loss=float(loss), loss_scale=scale.scale, rate=rate)
+            if self._sharded is None:
+                loss, finite = self._pass(inputs[batch], targets[batch], scale)
+            else:
+                loss, finite = self._sharded.run(inputs, targets, batch, scale)
+                self._recorder.sent(self._sharded.bytes_sent)
+        self._switcher.end(step, finite, loss=loss, loss_scale=scale.scale, rate=rate)
         if finite:
             if trainer.max_norm is not None:
                 clip_gradients(optimizer.parameters, trainer.max_norm)
             optimizer.step(rate)
         trainer.loss_scale = scale.adjust(finite)
         seconds = time.perf_counter() - began
-        self._recorder.step(float(loss), rate, scale.scale, seconds, finite)
-        return float(loss)
+        self._recorder.step(loss, rate, scale.scale, seconds, finite)
+        if (step + 1) % _COMPARE_EVERY == 0:
+            self._compare_weights()
+        return loss
+
+    def _pass(self, inputs: Float32Array, targets: npt.NDArray[Any], scale: LossScale) -> tuple[float, bool]:
+        """Leave the gradients of a batch, and return its loss and whether all of them are finite."""
+        trainer = self._trainer
+        loss, gradient = trainer.loss(trainer.model.forward(inputs), targets)
+        trainer.model.backward_parameters(apply_scale(scale, gradient))
+        finite = True
+        for parameter in trainer.optimizer.parameters:
+            if parameter.grad is not None:
+                finite &= remove_scale(scale, parameter.grad)
+        return float(loss), finite
+
+    def _compare_weights(self) -> None:
+        """Make sure that all ranks have come to the same weights: RankError if not."""
+        if self._world.size == 1:
+            return
+        code = 0
+        for parameter in self._trainer.model.parameters():
+            code = zlib.crc32(parameter.value.reshape(-1).view(np.uint8).data, code)
+        codes = self._world.all_gather(code)
+        for rank, other in enumerate(codes):
+            if other != codes[0]:
+                raise RankError(
+                    f"after step {self._recorder.steps} rank {rank} of {self._world.size} has other weights "
+                    "than rank 0: its machine computes something else"
+                )
 
     @contextmanager
     def _observed(self, step: int) -> Iterator[None]:
@@ -232,6 +286,10 @@ class TrainingRun:
             "history": self._recorder.arrays(),
             "run": {"weighted": np.array(self._weighted)},
         }
+        residuals = None if self._sharded is None else self._sharded.gradients.residuals
+        if residuals is not None:
+            gathered = self._world.gather(residuals.parts())
+            parts["residuals"] = {} if gathered is None else residuals.arrays(gathered)
         for place, callback in enumerate(self._with_state()):
             parts[f"callback{place}"] = callback.state_dict()
         return Snapshot(
@@ -258,6 +316,8 @@ class TrainingRun:
         trainer.model.load_scaling_state(parts.get("scaling", {}))
         trainer.optimizer.load_state_dict(parts.get("optimizer", {}))
         trainer.load_loss_scale_state(state["loss_scales"])
+        if self._sharded is not None and self._sharded.gradients.residuals is not None:
+            self._sharded.gradients.residuals.load(parts.get("residuals", {}))
         self._recorder.load(parts["history"])
         for place, callback in enumerate(self._with_state()):
             callback.load_state_dict(parts.get(f"callback{place}", {}))

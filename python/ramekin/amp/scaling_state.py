@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ramekin._types import AnyArray
-from ramekin.amp.definition import SLOTS
+from ramekin.amp.definition import SLOTS, Recipe
 from ramekin.amp.delayed import AmaxHistory
 
 __all__ = ["ScalingState"]
@@ -30,6 +30,24 @@ class ScalingState:
 
     step: int = 0
     histories: Mapping[str, AmaxHistory] = field(default_factory=dict)
+
+    def after(self, recipe: Recipe, amaxes: Mapping[str, float]) -> ScalingState:
+        """Return the state after one more step.
+
+        Parameters
+        ----------
+        recipe : Recipe
+            By which the layer multiplied.
+        amaxes : mapping of str to float
+            The largest magnitudes of its operands with delayed scaling.
+        """
+        histories = dict(self.histories)
+        for slot, amax in amaxes.items():
+            rule = recipe.operand(slot).delayed
+            assert rule is not None
+            history = histories.get(slot) or AmaxHistory.empty(rule.history)
+            histories[slot] = history.resized(rule.history).record(amax, rule)
+        return replace(self, step=self.step + 1, histories=histories)
 
     def arrays(self) -> dict[str, AnyArray]:
         """Return copies as arrays, by name."""

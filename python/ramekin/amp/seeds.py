@@ -18,7 +18,7 @@ DROPOUT = 7
 OPTIMIZER_STATES = 8
 
 
-def rounding_seed(run: int, layer: int, operand: int, step: int) -> int:
+def rounding_seed(run: int, layer: int, operand: int, step: int, shard: int = 0) -> int:
     """Derive the 64-bit seed with which one operand is rounded once.
 
     Parameters
@@ -31,17 +31,19 @@ def rounding_seed(run: int, layer: int, operand: int, step: int) -> int:
         Number of the operand within the layer.
     step : int
         Training steps that the layer has done.
+    shard : int
+        Number of the part of the batch that is in hand, where a batch is cut into shards.
 
     Returns
     -------
     int
         For ``quantize(..., rounding="stochastic", seed=...)``, which numbers elements by position. So the
-        rounding of an element depends on these four numbers and its position, and on nothing else.
+        rounding of an element depends on these five numbers and its position, and on nothing else.
 
     Notes
     -----
     The first word of Philox4x64-10 (Salmon et al. 2011) with the key (`run`, 0) and the counter (`step`,
-    `layer`, `operand`, 0), lowest word first, plus one: NumPy's ``Philox`` counts before it draws.
+    `layer`, `operand`, `shard`), lowest word first, plus one: NumPy's ``Philox`` counts before it draws.
     """
-    counter = np.array([step, layer, operand, 0], np.uint64)
+    counter = np.array([step, layer, operand, shard], np.uint64)
     return int(np.random.Philox(key=run, counter=counter).random_raw())

@@ -73,7 +73,8 @@ def run(options: argparse.Namespace) -> None:
     KeyboardInterrupt
         With how to go on, if that is possible.
     """
-    _check_outputs(options)
+    if options.world.is_first:
+        _check_outputs(options)
     check_environment()
     if options.threads is not None:
         ramekin.set_num_threads(options.threads)
@@ -84,7 +85,9 @@ def run(options: argparse.Namespace) -> None:
     if options.report is not None:
         trainer.observe_every = observed_every(trainer.run_length(len(train[0]))[0])
     if options.plan:
-        _show_plan(options, trainer, _plan(trainer, len(train[0])))
+        phases = _plan(trainer, len(train[0]))
+        if options.world.is_first:
+            _show_plan(options, trainer, phases)
         return
     kept = None
     if options.checkpoint is not None:
@@ -107,6 +110,7 @@ def run(options: argparse.Namespace) -> None:
                 callbacks=[*stopping, begun],
                 checkpoint=kept,
                 resume=options.resume,
+                world=options.world,
             )
     except KeyboardInterrupt:
         steps = () if kept is None else kept.steps()
@@ -117,7 +121,8 @@ def run(options: argparse.Namespace) -> None:
         raise kind(f"checkpoints in {options.checkpoint!r}: {error.strerror or error}") from None
     except ValueError as error:
         raise UsageError(str(error)) from None
-    _write(options, task, trainer, history)
+    if options.world.is_first:
+        _write(options, task, trainer, history)
 
 
 class _Begun(Callback):
@@ -249,6 +254,11 @@ def _summary(task: Task, trainer: Trainer, history: History) -> str:
         f"in 8 bits      {100.0 * history.low_precision_share:.1f} % of the products, or in fewer",
         f"gradients lost {100.0 * history.gradient_underflow:.2f} %",
         f"step           {1e3 * statistics.median(history.step_times):.2f} ms",
+        *(
+            [f"sent           {statistics.mean(history.bytes_sent):.0f} bytes a step"]
+            if history.bytes_sent
+            else []
+        ),
     ]
     return "\n".join(lines) + "\n"
 
@@ -275,6 +285,8 @@ def _outcome(options: argparse.Namespace, task: Task, trainer: Trainer, history:
         "loss_scale": history.loss_scale,
         "step_time_ms": 1e3 * statistics.median(history.step_times),
     }
+    if history.bytes_sent:
+        told |= {"processes": options.world.size, "bytes_sent": sum(history.bytes_sent)}
     return {
         "task": task.name,
         "data": options.data,

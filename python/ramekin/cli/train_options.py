@@ -13,6 +13,8 @@ from ramekin.callbacks import EarlyStopping, Monitored
 from ramekin.cli.arguments import integer, number
 from ramekin.cli.errors import UsageError
 from ramekin.datasets.dataset import read_dataset, standardized
+from ramekin.distributed import is_launched
+from ramekin.distributed.compression import Compression
 from ramekin.tasks import ACTIVATIONS, Task, as_task, task_of, tasks
 from ramekin.trainer import Trainer
 
@@ -23,6 +25,9 @@ _NOT_NEGATIVE = number("a number of at least 0", lambda value: value >= 0)
 _FRACTION = number("a number between 0 and 1", lambda value: 0 < value < 1)
 _PART = number("a number from 0 to below 1", lambda value: 0 <= value < 1)
 _SHARE = number("a number from 0 to 1", lambda value: 0 <= value <= 1)
+
+# What a batch is cut into where processes share it out, so that up to so many have the same bits.
+_SHARDS = 8
 
 # Options that replace a field of the task of the same name.
 _FIELDS = (
@@ -99,6 +104,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--max-norm", type=_POSITIVE, metavar="X", help="clip gradients to this norm")
     steps.add_argument("--epochs", type=integer(1), metavar="N")
     steps.add_argument("--batch-size", type=integer(1), metavar="N")
+    steps.add_argument(
+        "--shards", type=integer(1), metavar="N",
+        help="parts of a batch, a power of two, which processes share out: the bits depend on it and not on "
+        f"their number; default: {_SHARDS} under mpiexec, else a batch is whole",
+    )  # fmt: skip
+    steps.add_argument(
+        "--compress", choices=get_args(Compression), help="what shards' gradients are added up in"
+    )
     steps.add_argument("--seed", type=integer(0), default=0, metavar="N", help="default: 0")
 
     stop = parser.add_argument_group("early stopping")
@@ -164,8 +177,17 @@ def _on_data(options: argparse.Namespace) -> Task:
 
 def trainer_from(options: argparse.Namespace, task: Task) -> Trainer:
     """Return the trainer that options ask for; UsageError if a recipe or another option is refused."""
+    shards = options.shards
+    if shards is None and (is_launched() or options.world.size > 1):
+        shards = _SHARDS
     try:
-        return task.trainer(options.recipe, options.seed, overrides=overrides_of(options.override))
+        return task.trainer(
+            options.recipe,
+            options.seed,
+            overrides=overrides_of(options.override),
+            shards=shards,
+            compress=options.compress,
+        )
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from None
 

@@ -16,10 +16,10 @@ class Dropout(Stateful):
     """While training, zero for a share of the elements and ``x / (1 - p)`` for the others; else ``x``.
 
     Srivastava et al. 2014, scaled while training. Which elements are kept depends on the seed of the run,
-    the number of the layer among those of dropout, its count of training steps and the element's position,
-    and on nothing else: see :func:`ramekin.functional.dropout`, and :func:`~ramekin.amp.rounding_seed` with
-    operand 7. Like the counters of stochastic rounding, that of steps moves on with each backward pass, and
-    :meth:`scaling_state` has it.
+    the number of the layer among those of dropout, its count of training steps, the shard of the batch, where
+    it has shards, and the element's position, and on nothing else: see :func:`ramekin.functional.dropout`,
+    and :func:`~ramekin.amp.rounding_seed` with operand 7. Like the counters of stochastic rounding, that of
+    steps moves on with each backward pass, and :meth:`scaling_state` has it.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Dropout(Stateful):
         if not self.training or self.p == 0.0:
             return x
         run, number = self.rounding_origin
-        self._seed = rounding_seed(run, number, DROPOUT, self.scaling.step)
+        self._seed = rounding_seed(run, number, DROPOUT, self.scaling.step, self.shard)
         return functional.dropout(x, self.p, seed=self._seed)
 
     def backward(self, dy: Float32Array) -> Float32Array:

@@ -162,6 +162,7 @@ class Linear(Layer):
         dx, self.weight.grad = self._pass.backward(rows, by_input)
         self.nonzero_gradients += self._pass.nonzero_gradients
         self.lost_gradients += self._pass.lost_gradients
+        self.amaxes = self._pass.amaxes
         self.scaling = self._pass.next_state()
         if self.bias is not None:
             self.bias.grad = functional.sum(rows, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -29,13 +29,27 @@ class Parameter:
     grad : ndarray of float32 or None
         Of the shape of ``value``; None before the first backward pass. An array of its own, which
         clipping and taking out the loss scale change in place.
+    watcher : callable or None
+        Is told of every gradient, while the backward pass goes on.
     """
 
-    __slots__ = ("grad", "value")
+    __slots__ = ("_grad", "value", "watcher")
 
     def __init__(self, value: Float32Array) -> None:
         self.value: Float32Array = np.array(value, dtype=np.float32, order="C")
-        self.grad: Float32Array | None = None
+        self._grad: Float32Array | None = None
+        self.watcher: Callable[[Float32Array], None] | None = None
+
+    @property
+    def grad(self) -> Float32Array | None:
+        """The gradient."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: Float32Array | None) -> None:
+        self._grad = gradient
+        if self.watcher is not None and gradient is not None:
+            self.watcher(gradient)
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.value.shape})"
@@ -230,10 +244,13 @@ class Stateful(Module):
         The run's seed and the module's number, from which random numbers start.
     scaling : ScalingState
         Steps done, and amax histories.
+    shard : int
+        Which part of the batch is in hand, where a batch is cut into shards; 0 where it is not.
     """
 
     def __init__(self) -> None:
         self.rounding_origin = (0, 0)
+        self.shard = 0
         self.scaling = ScalingState()
 
 
@@ -250,6 +267,8 @@ class Layer(Stateful):
         Compares each pass with float32; it changes none of its bits.
     flops : FlopCount
         Work of all products so far, evaluations and probes among them.
+    amaxes : dict of str to float
+        The largest magnitudes of the last pass's operands with delayed scaling.
     """
 
     def __init__(self, recipe: str | Recipe | None) -> None:
@@ -260,6 +279,7 @@ class Layer(Stateful):
         self.observer: Observer | None = None
         self.probe: Probe | None = None
         self.flops = FlopCount()
+        self.amaxes: dict[str, float] = {}
 
     @property
     @abstractmethod

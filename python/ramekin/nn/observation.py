@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 
 from ramekin._types import AnyArray, Float32Array
-from ramekin.analysis import error_stats
+from ramekin.analysis import Totals, added, stats_of, totals_between
 from ramekin.exponents import exponents
 from ramekin.quantized import QuantizedArray
 
-__all__ = ["Observer", "OperandRecord"]
+__all__ = ["Observer", "OperandRecord", "Seen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,53 @@ class OperandRecord:
     exponents: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What there is to tell of one operand, in sums that add up over parts of a batch."""
+
+    recipe: str
+    totals: Totals
+    overflow: int
+    amax: float
+    lowest_exponent: int
+    exponents: tuple[int, ...]
+
+    def __add__(self, other: Seen) -> Seen:
+        """Return the same of both parts."""
+        parts = [part for part in (self, other) if part.exponents]
+        first = min((part.lowest_exponent for part in parts), default=self.lowest_exponent)
+        end = max((part.lowest_exponent + len(part.exponents) for part in parts), default=first)
+        counts = [0] * (end - first)
+        for part in parts:
+            for place, count in enumerate(part.exponents, part.lowest_exponent - first):
+                counts[place] += count
+        return Seen(
+            self.recipe,
+            added(self.totals, other.totals),
+            self.overflow + other.overflow,
+            max(self.amax, other.amax),
+            first,
+            tuple(counts),
+        )
+
+    def record(self, step: int, layer: str, slot: str) -> OperandRecord:
+        """Return the figures that follow."""
+        stats = stats_of(self.totals)
+        nonzero = max(1, sum(self.exponents))
+        return OperandRecord(
+            step=step,
+            layer=layer,
+            slot=slot,
+            recipe=self.recipe,
+            sqnr=stats.sqnr_db,
+            underflow=stats.underflow / nonzero,
+            overflow=self.overflow / nonzero,
+            amax=self.amax,
+            lowest_exponent=self.lowest_exponent,
+            exponents=self.exponents,
+        )
+
+
 class Observer:
     """Makes records of the operands of one layer in one step; :attr:`Layer.observer` takes it.
 
@@ -66,31 +113,32 @@ class Observer:
 
     Attributes
     ----------
-    records : dict of str to OperandRecord
+    seen : dict of str to Seen
         By operand, those that were seen.
     """
 
     def __init__(self, step: int, layer: str) -> None:
         self.step, self.layer = step, layer
-        self.records: dict[str, OperandRecord] = {}
+        self.seen: dict[str, Seen] = {}
+
+    @property
+    def records(self) -> dict[str, OperandRecord]:
+        """The records of all operands that were seen, by operand."""
+        return {slot: seen.record(self.step, self.layer, slot) for slot, seen in self.seen.items()}
 
     def see(self, slot: str, recipe: str, x: Float32Array, quantized: AnyArray | QuantizedArray) -> None:
         """Record an operand that has become another; neither is changed or kept."""
-        stats = error_stats(x, quantized)
+        totals = totals_between(x, quantized)
+        stats = stats_of(totals)
         histogram, _, largest = exponents(x)
-        nonzero = max(1, sum(histogram.counts))
         # What a format without infinity overflows to is NaN. Scaled elements saturate.
         overflow = stats.nonfinite - histogram.infinities - histogram.nans
         if isinstance(quantized, QuantizedArray):
             overflow += stats.overflow
-        self.records[slot] = OperandRecord(
-            step=self.step,
-            layer=self.layer,
-            slot=slot,
+        self.seen[slot] = Seen(
             recipe=recipe,
-            sqnr=stats.sqnr_db,
-            underflow=stats.underflow / nonzero,
-            overflow=overflow / nonzero,
+            totals=totals,
+            overflow=overflow,
             amax=0.0 if math.isnan(largest) else largest,
             lowest_exponent=histogram.first,
             exponents=histogram.counts,

@@ -23,6 +23,8 @@ class Probe:
     ----------
     lower : Recipe, optional
         A recipe of more rounding, whose output is measured too.
+    keep : bool
+        Whether :attr:`gradients` is kept.
 
     Attributes
     ----------
@@ -36,14 +38,18 @@ class Probe:
         Squared norm of what rounding changes in the gradient by the weights, for the *dy* at hand.
     gradient_square : float
         Squared norm of that gradient in float32.
+    gradients : pair of ndarray, or None
+        The gradient's change by rounding, and the gradient in float32, if they are to be kept.
 
     Notes
     -----
     All sums run in one order in float64, so that what is decided by them is the same on every machine.
     """
 
-    def __init__(self, lower: Recipe | None = None) -> None:
+    def __init__(self, lower: Recipe | None = None, *, keep: bool = False) -> None:
         self.lower = lower
+        self.gradients: tuple[Float32Array, Float32Array] | None = None
+        self._keep = keep
         self.rise = self.output_error = self.lower_error = 0.0
         self.gradient_error = self.gradient_square = 0.0
         self._error: Float32Array | None = None
@@ -58,8 +64,14 @@ class Probe:
         """Compare the gradient by the weights with that of float32 operands."""
         assert self._error is not None
         self.rise = float(dot(dy.reshape(-1), self._error.reshape(-1), accumulate="float64"))
-        self.gradient_error = _squared_norm(gradient - exact)
+        self.compare_gradients(gradient - exact, exact)
+
+    def compare_gradients(self, change: Float32Array, exact: Float32Array) -> None:
+        """Compare what rounding changes in a gradient with the gradient."""
+        self.gradient_error = _squared_norm(change)
         self.gradient_square = _squared_norm(exact)
+        if self._keep:
+            self.gradients = change, exact
 
 
 def _squared_norm(x: Float32Array) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -22,7 +21,7 @@ from ramekin.nn.module import Layer
 from ramekin.quantized import QuantizedArray
 from ramekin.quantized.stored import element_codes
 
-__all__ = ["Pass", "count_underflows"]
+__all__ = ["Pass", "count_underflows", "round_masters"]
 
 _Quantized: TypeAlias = AnyArray | QuantizedArray
 
@@ -45,21 +44,20 @@ class Pass:
     ----------
     nonzero_gradients, lost_gradients : int
         After :meth:`backward`: elements of ``dy`` that are not zero, and those that dgrad's format lost.
+    amaxes : dict of str to float
+        The largest magnitudes of operands with delayed scaling, so far.
     """
 
     def __init__(self, layer: Layer, x: Float32Array, weights: Float32Array) -> None:
         self._recipe: Recipe = layer.recipe
         self._observer, self._probe, self._flops = layer.observer, layer.probe, layer.flops
-        self._origin = layer.rounding_origin
+        self._origin, self._shard = layer.rounding_origin, layer.shard
         self._state: ScalingState = layer.scaling
         self._x, self._weights = x, weights
         self._made: dict[str, _Quantized] = {}
-        self._histories: dict[str, AmaxHistory] = {}
+        self.amaxes: dict[str, float] = {}
         self.nonzero_gradients = self.lost_gradients = 0
-        if self._recipe.master_weights != float32:
-            rounding = self._recipe.master_rounding
-            seed = self._seed(rounding, MASTERS)
-            round_to(weights, self._recipe.master_weights, rounding=rounding, seed=seed, out=weights)
+        round_masters(layer, weights)
 
     @property
     def rows(self) -> int:
@@ -89,13 +87,12 @@ class Pass:
 
     def next_state(self) -> ScalingState:
         """Return the layer's state after this step: one step more, and the histories moved on."""
-        state = self._state
-        return replace(state, step=state.step + 1, histories={**state.histories, **self._histories})
+        return self._state.after(self._recipe, self.amaxes)
 
     def _as_by(self, recipe: Recipe) -> Pass:
         """Return this pass by another recipe, which leaves no trace but the count of its work."""
         other = copy(self)
-        other._recipe, other._made, other._histories = recipe, {}, {}
+        other._recipe, other._made, other.amaxes = recipe, {}, {}
         other._observer = other._probe = None
         return other
 
@@ -131,15 +128,26 @@ class Pass:
             rule = operand.delayed
             history = self._state.histories.get(slot) or AmaxHistory.empty(rule.history)
             amax = history.scaling_amax
-            self._histories[slot] = history.resized(rule.history).record(_amax(x), rule)
-        seed = self._seed(operand.rounding, SLOTS.index(slot))
+            self.amaxes[slot] = _amax(x)
+        seed = None
+        if operand.rounding == "stochastic":
+            seed = rounding_seed(*self._origin, SLOTS.index(slot), self._state.step, self._shard)
         return operand.quantize(x, axis, seed=seed, amax=amax)
 
-    def _seed(self, rounding: str, operand: int) -> int | None:
-        if rounding != "stochastic":
-            return None
-        run, number = self._origin
-        return rounding_seed(run, number, operand, self._state.step)
+
+def round_masters(layer: Layer, weights: Float32Array) -> None:
+    """Round weights in place where a layer's recipe holds them in a smaller format, as every pass begins.
+
+    What has been rounded stays as it is, so it does not show how many passes a step has.
+    """
+    recipe = layer.recipe
+    if recipe.master_weights == float32:
+        return
+    seed = None
+    if recipe.master_rounding == "stochastic":
+        # The same for every shard of a batch: there is one set of weights.
+        seed = rounding_seed(*layer.rounding_origin, MASTERS, layer.scaling.step)
+    round_to(weights, recipe.master_weights, rounding=recipe.master_rounding, seed=seed, out=weights)
 
 
 def _amax(x: Float32Array) -> float:

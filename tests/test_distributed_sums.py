@@ -8,9 +8,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from ramekin.amp import NoLossScale
 from ramekin.distributed import World
 from ramekin.distributed.compression import BLOCK, codec_of
+from ramekin.distributed.step import ShardedStep
 from ramekin.distributed.summing import TreeSum
+from ramekin.nn import Linear, MeanSquaredError, ReLU, Sequential
 
 
 def rounded(x: Any, compression: str | None) -> Any:
@@ -157,6 +160,54 @@ def test_bytes(compression: Any) -> None:
         if elements > BLOCK:
             assert bytes(codec.encode(values[BLOCK:])) == bytes(data[cut:])
     assert codec.size(1280) == {None: 5120, "bfloat16": 2560, "float8": 1290}[compression]
+
+
+class Pair(World):
+    """Rank 0 of two, whose partner sends zeros at once; it notes what travels when."""
+
+    rank, size = 0, 2
+
+    def __init__(self) -> None:
+        self.given: list[int] = []
+
+    def exchange(self, partner: int, give: Any, take: Any, tag: int) -> Any:
+        assert partner == 1
+        take[...] = 0
+        self.given.append(len(give))
+        return self
+
+    def done(self) -> bool:
+        return True
+
+    def finish(self, pending: Any) -> None:
+        while not all(one.done() for one in pending):
+            pass
+
+
+def test_gradients_travel_while_the_backward_pass_goes_on() -> None:
+    """When the first layer's gradient is there, the last layer's is with the other rank."""
+    rng = np.random.default_rng(0)
+    layers = [Linear(64, 200, rng=rng), ReLU(), Linear(200, 200, rng=rng), ReLU(), Linear(200, 8, rng=rng)]
+    model, world = Sequential(*layers), Pair()
+    step = ShardedStep(world, model, MeanSquaredError(), model.parameters(), 4, None)
+    seen: list[tuple[int, int]] = []
+    backward = layers[0].backward_parameters
+
+    def watched(dy: Any) -> None:
+        seen.append((layers[0].shard, sum(world.given)))  # type: ignore[attr-defined]
+        backward(dy)
+
+    layers[0].backward_parameters = watched  # type: ignore[method-assign]
+    x = rng.normal(size=(16, 64)).astype(np.float32)
+    world.all_gather_array = lambda own: np.stack([own, own])  # type: ignore[method-assign]
+    step.run(x, np.zeros((16, 8), np.float32), np.arange(16), NoLossScale())
+    numbers = sum(parameter.value.size for parameter in model.parameters())
+    first = 64 * 200 + 200
+    # Two shards are rank 0's. Nothing travels before the last of them; then all whole pieces do, of 8192.
+    assert [shard for shard, _ in seen] == [0, 1]
+    assert seen[0][1] == 0
+    assert 4 * (numbers - first - 8192) <= seen[1][1] <= 4 * (numbers - first)
+    assert sum(world.given) == 4 * numbers
 
 
 def test_refusals() -> None:

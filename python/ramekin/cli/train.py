@@ -232,6 +232,8 @@ def _report(path: str, task: Task, trainer: Trainer, history: History) -> None:
     shape = "-".join(map(str, task.widths))
     titles = {task.name: f"{task.title} ({shape}), {len(history.train_losses)} epochs"}
     settings = {name: str(value) for name, value in trainer.options().items()}
+    if history.bytes_sent:
+        settings["bytes sent"] = f"{statistics.mean(history.bytes_sent):.0f} a step"
     write_report(
         path, [run], titles=titles, settings={**settings, "version": f"ramekin {ramekin.__version__}"}
     )

@@ -31,8 +31,10 @@ _BEAT = 1.0
 _SILENT = 5.0
 # What a rank raises may be what all raise, or follow from what another says at the same time.
 _GRACE = 1.0
-# Launchers that end a job send SIGTERM, and a second later what no process outlives.
-_LAST_WORDS = 0.5
+# Launchers that end a job send SIGTERM, and soon after what no process outlives. In between there is time to
+# see whether another rank is the cause.
+_LAST_WORDS = 0.15
+_LOOK = 0.1
 _TERMINATED = 128 + signal.SIGTERM
 
 
@@ -140,7 +142,7 @@ class Watchdog:
                 ready.register(connection, selectors.EVENT_READ, rank)
             next_beat = 0.0
             while not self._over.is_set():
-                for key, _ in ready.select(timeout=_LAST_WORDS / 2):
+                for key, _ in ready.select(timeout=_LOOK):
                     if key.data is None:
                         self._read_signals()
                     elif not self._read(key.data):

@@ -40,13 +40,14 @@ def explored(tensors: Tensors, rules: Sequence[Rule], world: World) -> Iterator[
     RankError
         If the ranks see different files.
     """
-    floats = [name for name in tensors if _is_floating(tensors.info(name))]
     if world.size == 1:
         for name in tensors:
-            yield name, analyze(tensors[name], rules, name=name) if name in floats else None
+            is_float = _is_floating(tensors.info(name))
+            yield name, analyze(tensors[name], rules, name=name) if is_float else None
             tensors.release(name)
         return
     infos = {name: tensors.info(name) for name in tensors}
+    floats = [name for name, info in infos.items() if _is_floating(info)]
     world.agree(
         {
             "tensors": {name: [str(info.dtype), *info.shape] for name, info in infos.items()},

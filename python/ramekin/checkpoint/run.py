@@ -85,7 +85,7 @@ class Run:
         self._earlier = self._done = self.resumed = 0
         self._found: dict[str, list[Found]] = {name: [] for name in choices}
         self._own: list[tuple[str, Found]] = []
-        self._reports: list[ConvertedTensor] = []
+        self._names, self._reports = list(choices), list[ConvertedTensor]()
         # What is being written and measured: of how many elements each, and the rows that end with it.
         self._flights: deque[tuple[int, list[Future[None]]]] = deque()
         self._ending: _Unfinished | None = None
@@ -226,7 +226,8 @@ class Run:
 
     def _report(self) -> None:
         """Report the tensors that are done, in their order, up to the first that is not."""
-        for name in list(self._choices)[len(self._reports) :]:
+        while len(self._reports) < len(self._names):
+            name = self._names[len(self._reports)]
             result = summed(self._found[name], self._tensors.info(name).shape)
             if result is None:
                 return

@@ -16,7 +16,7 @@ from ramekin.optim import AdamW
 from timing import Call
 from workloads import Workload
 
-__all__ = ["check", "workloads"]
+__all__ = ["BATCH", "RATE", "check", "network", "training_data", "workloads"]
 
 SEED = 2026
 WIDTH, BATCH, LAYERS = 1024, 1024, 3
@@ -60,13 +60,13 @@ def workloads(threads: int) -> Iterator[Workload]:
         yield Workload("step", recipe, recipe, "step", threads, FLOPS, 0, calls)
 
 
-def _numbers() -> tuple[Array, Array]:
+def training_data() -> tuple[Array, Array]:
     rng = np.random.default_rng(SEED)
     inputs = rng.standard_normal((BATCH, WIDTH), dtype=np.float32)
     return inputs, rng.standard_normal((BATCH, WIDTH), dtype=np.float32)
 
 
-def _model() -> Sequential:
+def network() -> Sequential:
     rng = np.random.default_rng(SEED)
     modules: list[Any] = []
     for _ in range(LAYERS):
@@ -75,7 +75,7 @@ def _model() -> Sequential:
 
 
 def _ours(recipe: str) -> Callable[[], object]:
-    (inputs, targets), model, loss = _numbers(), _model(), MeanSquaredError()
+    (inputs, targets), model, loss = training_data(), network(), MeanSquaredError()
     model.use_recipe(recipe)
     optimizer = AdamW(model.parameters(), RATE)
 
@@ -93,14 +93,14 @@ def _torch(recipe: str) -> Callable[[], Any] | None:
         return None
     torch: Any = importlib.import_module("torch")
     modules = []
-    for parameter in (layer for _, layer in _model().named_layers()):
+    for parameter in (layer for _, layer in network().named_layers()):
         linear = torch.nn.Linear(WIDTH, WIDTH)
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(parameter.weight.value))
             linear.bias.copy_(torch.from_numpy(parameter.bias.value))
         modules += [linear, torch.nn.ReLU()]
     model = torch.nn.Sequential(*modules[:-1])
-    inputs, targets = (torch.from_numpy(numbers) for numbers in _numbers())
+    inputs, targets = (torch.from_numpy(numbers) for numbers in training_data())
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=1e-2, fused=True)
 
     def step() -> Any:

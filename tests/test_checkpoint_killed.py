@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import ramekin as rk
+from ramekin.checkpoint import cutting, spans
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and locks are POSIX's")
 
@@ -100,6 +101,25 @@ def test_what_is_done_is_not_done_again(source, tmp_path):
     assert again.resumed == 0
     assert repr(done.tensors) == repr(again.tensors)
     assert files(target) == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("fmt", ["mxfp8_e4m3", "nvfp4", "bfloat16"])
+def test_rows_that_are_done_are_not_done_again(fmt, tmp_path, monkeypatch):
+    """In place of tensors of gigabytes: pieces of 3 or 4 rows, of which two are noted together."""
+    monkeypatch.setattr(cutting, "ELEMENTS", 300)
+    monkeypatch.setattr(spans, "_TOGETHER", 2)
+    x = np.random.default_rng(3).standard_normal((50, 80)).astype(np.float32)
+    rk.save(tmp_path / "in.safetensors", {"x": x, "y": x[::-1]})
+    source, target = tmp_path / "in.safetensors", tmp_path / "out.safetensors"
+    whole = rk.convert_checkpoint(source, tmp_path / "whole.safetensors", fmt)
+    partial = stopped(source, target, 13, fmt)
+    assert len((partial / "journal.jsonl").read_text().splitlines()) == 14
+    calls = []
+    done = rk.convert_checkpoint(source, target, fmt, progress=lambda *how: calls.append(how))
+    assert (done.resumed, len(calls)) == (1, 5)
+    assert calls[-1] == (2 * x.nbytes, 2 * x.nbytes, "y")
+    assert repr(done.tensors) == repr(whole.tensors)
+    assert files(target) == files(tmp_path / "whole.safetensors")
 
 
 def test_what_is_damaged_is_done_again(source, tmp_path):

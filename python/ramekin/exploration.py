@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from numpy.typing import ArrayLike
 
 from ramekin._types import AnyArray
-from ramekin.analysis import ErrorStats
+from ramekin.analysis import NOTHING, ErrorStats, Totals, added, stats_of
+from ramekin.checkpoint.cutting import Rows, cuts, part_of, shares_amax, usable, whole_of
 from ramekin.checkpoint.rule import Rule, is_floating, make_rule
-from ramekin.checkpoint.transform import converted, lost_elements
+from ramekin.checkpoint.transform import convert_piece, lost_elements
 from ramekin.convert import real_numbers
-from ramekin.exponents import Histogram, exponents
+from ramekin.exponents import Exponents, Histogram, exponents
 from ramekin.quantized import QuantizedArray
+from ramekin.storage.scheme import make_scheme, taken_apart
 
 __all__ = ["Analysis", "Candidate", "Histogram", "analyze", "candidates", "default_candidates"]
 
@@ -146,37 +148,82 @@ def analyze(
         for given in (_DEFAULT if formats is None else formats)
         for rule in ([given] if isinstance(given, Rule) else candidates([given]))
     ]
-    dtype = str(x.format) if isinstance(x, QuantizedArray) else ""
-    nbytes = x.nbytes if isinstance(x, QuantizedArray) else 0
     array: AnyArray = x.dequantize() if isinstance(x, QuantizedArray) else real_numbers(x, "analyze")
     if not is_floating(array.dtype):
         raise TypeError(f"analyze: x is {array.dtype}; accepted: real floats")
-    histogram, smallest, largest = exponents(array)
-    found = []
-    for rule in rules:
+    found = exponents(array)
+    amax = amax_from(found)
+    tried = []
+    for rule in fitting(rules, array.shape):
+        measured = [errors(array, rule, rows, amax) for rows in pieces_of(array.shape, rule, amax)]
+        tried.append(candidate(rule, array.shape, measured))
+    own = x if isinstance(x, QuantizedArray) else array
+    kind = str(own.format) if isinstance(own, QuantizedArray) else str(own.dtype)
+    return analysis(name, kind, own.nbytes, own.shape, found, tried)
+
+
+def analysis(
+    name: str,
+    dtype: str,
+    nbytes: int,
+    shape: tuple[int, ...],
+    found: Exponents,
+    tried: list[Candidate],
+) -> Analysis:
+    """Put together what was found of a tensor."""
+    histogram, smallest, largest = found
+    return Analysis(name, dtype, shape, math.prod(shape), nbytes, smallest, largest, histogram, tried)
+
+
+def fitting(rules: Sequence[Rule], shape: tuple[int, ...]) -> list[Rule]:
+    """Return the rules that a tensor of a shape has dimensions enough for."""
+
+    def fits(rule: Rule) -> bool:
         if rule.is_scaled:
             try:
-                rule.layout(array.shape)
+                rule.layout(shape)
             except ValueError:
-                continue
-        y, stats = converted(array, rule)
-        found.append(Candidate(rule, _nbytes(y, rule), stats, lost_elements(array, y, stats)))
-    return Analysis(
-        name,
-        dtype or str(array.dtype),
-        array.shape,
-        array.size,
-        nbytes or array.nbytes,
-        smallest,
-        largest,
-        histogram,
-        found,
-    )
+                return False
+        return True
+
+    return [rule for rule in rules if fits(rule)]
 
 
-def _nbytes(y: AnyArray | QuantizedArray, rule: Rule) -> int:
+def amax_from(found: Exponents) -> float:
+    """Return the largest magnitude of a tensor; infinite if a number is not finite."""
+    histogram, _, largest = found
+    if histogram.infinities or histogram.nans:
+        return math.inf
+    return 0.0 if math.isnan(largest) else largest
+
+
+def pieces_of(shape: tuple[int, ...], rule: Rule, amax: float) -> list[Rows]:
+    """Return the rows that are measured together, as they are converted together."""
+    if shares_amax(shape, None, rule) and usable(amax, rule) is None:
+        return [whole_of(shape)]
+    return cuts(shape, None, rule)
+
+
+def errors(x: AnyArray, rule: Rule, rows: Rows, amax: float) -> tuple[Totals, int]:
+    """Convert some rows of a tensor of that largest magnitude, and return their errors and lost elements."""
+    shared = usable(amax, rule) if shares_amax(x.shape, None, rule) else None
+    piece = convert_piece(part_of(x, rows), rule, rows, shared)
+    return piece.totals, lost_elements(piece.x, piece.y, stats_of(piece.totals))
+
+
+def candidate(rule: Rule, shape: tuple[int, ...], measured: Iterable[tuple[Totals, int]]) -> Candidate:
+    """Put together what was measured of all rows, in their order."""
+    totals, lost = NOTHING, 0
+    for own, own_lost in measured:
+        totals, lost = added(totals, own), lost + own_lost
+    return Candidate(rule, _nbytes(shape, rule), stats_of(totals), lost)
+
+
+def _nbytes(shape: tuple[int, ...], rule: Rule) -> int:
     """Return how many bytes a result takes in a file; codes of fewer than 8 bits are packed there."""
-    if isinstance(y, QuantizedArray) or rule.format.bits >= 8:
-        return y.nbytes
-    whole_rows = y.ndim > 0 and y.shape[-1] * rule.format.bits % 8 == 0
-    return y.size * rule.format.bits // 8 if whole_rows else y.nbytes
+    if rule.is_scaled:
+        parts = taken_apart("x", make_scheme("x", rule.format, rule.layout(shape)), list)
+        return sum(part.size * part.dtype.itemsize for part in parts.values())
+    size, bits = math.prod(shape), rule.format.bits
+    is_packed = bits < 8 and len(shape) > 0 and shape[-1] * bits % 8 == 0
+    return size * bits // 8 if is_packed else size * -(-bits // 8)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from ramekin._types import AnyArray
 from ramekin.analysis import pieces
 from ramekin.convert import cast
 
-__all__ = ["Histogram", "exponents"]
+__all__ = ["Exponents", "Histogram", "exponents", "merged"]
 
 _PIECE = 1 << 18
 
@@ -37,7 +39,29 @@ class Histogram:
     nans: int
 
 
-def exponents(array: AnyArray) -> tuple[Histogram, float, float]:
+#: A histogram, and the smallest and the largest finite magnitude but 0; NaN if there is none.
+Exponents: TypeAlias = tuple[Histogram, float, float]
+
+
+def merged(found: Sequence[Exponents]) -> Exponents:
+    """Return the exponents of all parts of a tensor, of which there is one at least."""
+    histograms = [histogram for histogram, _, _ in found]
+    used = [histogram for histogram in histograms if histogram.counts]
+    first = min((histogram.first for histogram in used), default=0)
+    end = max((histogram.first + len(histogram.counts) for histogram in used), default=0)
+    counts = np.zeros(end - first, np.int64)
+    for histogram in used:
+        at = histogram.first - first
+        counts[at : at + len(histogram.counts)] += histogram.counts
+    zeros, infinities, nans = (
+        sum(getattr(histogram, name) for histogram in histograms) for name in ("zeros", "infinities", "nans")
+    )
+    smallest = min((low for _, low, _ in found if not math.isnan(low)), default=math.nan)
+    largest = max((high for _, _, high in found if not math.isnan(high)), default=math.nan)
+    return Histogram(first, tuple(counts.tolist()), zeros, infinities, nans), smallest, largest
+
+
+def exponents(array: AnyArray) -> Exponents:
     """Count exponents, in pieces, so that beside the array it takes some megabytes at most.
 
     Parameters

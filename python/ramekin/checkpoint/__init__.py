@@ -14,6 +14,7 @@ from ramekin.checkpoint.plan import Plan, choose, read_plan
 from ramekin.checkpoint.result import Conversion, ConvertedTensor, ErrorTooLargeError
 from ramekin.checkpoint.rule import Rule, make_rule
 from ramekin.checkpoint.run import Run
+from ramekin.distributed.world import World
 from ramekin.formats import FormatLike
 from ramekin.storage import load
 from ramekin.storage.sharded import INDEX
@@ -48,6 +49,7 @@ def convert_checkpoint(
     max_error: float | None = None,
     dry_run: bool = False,
     progress: Callable[[int, int, str], object] | None = None,
+    world: World | None = None,
 ) -> Conversion:
     """Convert the floats of a checkpoint to a format, tensor by tensor.
 
@@ -81,7 +83,11 @@ def convert_checkpoint(
     dry_run : bool, default False
         Convert and measure, but write nothing.
     progress : callable, optional
-        Called after each tensor with the bytes of the source that are done, all of them, and its name.
+        Called after each tensor, or some rows of a large one, with the bytes of the source that are done, all
+        of them, and its name. In rank 0 only, for all ranks.
+    world : World, optional
+        The ranks that convert together and all call this with the same arguments, as
+        :func:`ramekin.distributed.join` gives it; this process alone if not given.
 
     Returns
     -------
@@ -98,23 +104,31 @@ def convert_checkpoint(
     ValueError
         If a file is not valid, arguments do not go together, or there is nothing to convert to.
     ErrorTooLargeError
-        If a tensor's error is larger than `max_error`.
+        If a tensor's error is larger than `max_error`; of several ranks, in all when all have been converted.
+    RankError
+        If ranks have other arguments, or see another source.
 
     Notes
     -----
     The result appears at its place in one step, when it is whole. Until then it is in a hidden directory
     beside it, ``.NAME.ramekin-partial``. A conversion that was killed leaves that; the same call takes it up
-    where it was, checks what is there by checksums, and gives the same bytes. A call with other arguments, or
-    of a source that changed, starts anew.
+    where it was, on as many ranks or another number, checks what is there by checksums, and gives the same
+    bytes. A call with other arguments, or of a source that changed, starts anew.
 
     Large tensors are converted in pieces of some rows, and some are written while the next ones are
     converted; memory holds two tensors of the source at most, and pieces of some megabytes. A tensor that has
-    one scale, or is rounded stochastically, or goes from one scaling to another, is converted as a whole, and
-    then memory holds that tensor alone before and after, and in float32 between two scalings.
+    one scale is read twice for it. What is rounded stochastically, goes from one scaling to another, or is
+    scaled by columns, is converted as a whole, and then memory holds that tensor alone before and after, and
+    in float32 between two scalings.
+
+    Several ranks share tensors, and pieces of the large ones, by their bytes, read the source and write into
+    the same files, in a file system that all see. Files, errors and all else that is returned are those of
+    one rank.
     """
+    world = World() if world is None else world
     tensors = load(source)
     destination = Path(target)
-    check_target(destination)
+    world.first(lambda: check_target(destination))
     rules = plan if isinstance(plan, Plan) else Plan({}) if plan is None else read_plan(plan)
     if format is not None:
         rule = make_rule(format, scaling, rounding, scale_rounding, saturate, seed)
@@ -129,17 +143,21 @@ def convert_checkpoint(
         raise ValueError(f"max_error is {max_error}; accepted: a number of at least 0")
     choices = choose(tensors, rules, keep)
     outcome = outcome_of(tensors, choices, destination)
-    run = Run(tensors, choices, outcome, max_error, progress)
+    how = {"target": str(target), "max_error": str(max_error), "dry_run": bool(dry_run)}
+    world.agree(outcome.facts | how, "conversion")
+    run = Run(tensors, choices, outcome, max_error, progress, world)
     if dry_run:
         return Conversion(tensors.path, destination, run.all(None), 0)
-    with Partial(destination, outcome.headers, outcome.sizes, outcome.fingerprint) as partial:
+    with Partial(destination, outcome.headers, outcome.sizes, outcome.fingerprint, world.rank) as partial:
         try:
             done = run.all(partial)
         except ErrorTooLargeError:
-            partial.discard()
+            world.first(partial.discard)
             raise
+        partial.sync()
+        world.barrier()
         texts = {} if outcome.index is None else {INDEX: outcome.index}
-        partial.finish(texts, _companions(tensors.path))
+        world.first(lambda: partial.finish(texts, _companions(tensors.path)))
     return Conversion(tensors.path, destination, done, run.resumed)
 
 

@@ -9,11 +9,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ramekin._native import __version__
 from ramekin._types import AnyArray
+from ramekin.checkpoint.cutting import Rows, length_of
 from ramekin.checkpoint.partial import Place
 from ramekin.checkpoint.plan import Choice
+from ramekin.checkpoint.rule import Rule
 from ramekin.formats import FloatFormat
 from ramekin.storage.representation import Raw
 from ramekin.storage.safetensors_file import lay_out
@@ -38,18 +41,47 @@ class Outcome:
         For each tensor of the source where its parts come to lie.
     index : str or None
         The text of the index, of several files.
+    facts : dict
+        What decides on the bytes, of which JSON can hold all.
     fingerprint : str
-        Of everything that decides on the bytes.
+        Of that.
     """
 
     headers: dict[str, bytes]
     sizes: dict[str, int]
     places: dict[str, list[Place]]
     index: str | None
+    facts: dict[str, Any]
     fingerprint: str
     _raws: dict[str, Raw]
     _parts: dict[str, list[str]]
     _results: dict[str, Tensor]
+    _shapes: dict[str, tuple[int, ...]]
+    _rules: dict[str, Rule | None]
+
+    def span(self, name: str, rows: Rows) -> list[Place]:
+        """Return where some rows of a tensor come to lie: of each part the bytes that are theirs.
+
+        What all rows share, as a scale of the tensor, belongs to the first ones.
+        """
+        starts, ends = self._before(name, rows[0]), self._before(name, rows[1])
+        return [
+            Place(place.file, place.offset + start, end - start)
+            for place, start, end in zip(self.places[name], starts, ends, strict=True)
+        ]
+
+    def _before(self, name: str, row: int) -> list[int]:
+        """Return how many bytes of each part lie before a row at which a piece begins, or the end."""
+        shape, rule, places = self._shapes[name], self._rules[name], self.places[name]
+        if row == 0:
+            return [0] * len(places)
+        if row == length_of(shape):
+            return [place.nbytes for place in places]
+        if rule is None or not rule.is_scaled:
+            return [place.nbytes * row // shape[0] for place in places]
+        some = make_scheme(name, rule.format, rule.layout((row, *shape[1:])))
+        parts = taken_apart(name, some, _unread)
+        return [part.size * part.dtype.itemsize for part in parts.values()]
 
     def data(self, name: str, result: Tensor) -> list[AnyArray]:
         """Return the bytes of a tensor's parts, or of what of each belongs to one piece of the tensor."""
@@ -58,6 +90,10 @@ class Outcome:
             return [self._raws[part].data() for part in self._parts[name]]
         finally:
             del self._results[name]
+
+
+def _unread() -> Tensor:
+    raise AssertionError("only sizes are asked for")
 
 
 def check_target(target: Path) -> None:
@@ -133,8 +169,11 @@ def outcome_of(tensors: Tensors, choices: Mapping[str, Choice], target: Path) ->
         total = sum(raw.nbytes for raw in raws.values())
         document = {"metadata": {"total_size": total}, "weight_map": dict(sorted(shard_of.items()))}
         index = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    fingerprint = _fingerprint(tensors, choices, headers)
-    return Outcome(headers, sizes, places, index, fingerprint, raws, parts_of, results)
+    facts = _facts(tensors, choices)
+    fingerprint = _fingerprint(facts, headers)
+    shapes = {name: tensors.info(name).shape for name in choices}
+    rules = {name: choice.rule for name, choice in choices.items()}
+    return Outcome(headers, sizes, places, index, facts, fingerprint, raws, parts_of, results, shapes, rules)
 
 
 def _parts(
@@ -164,12 +203,16 @@ def _parts(
     return {name: Unsaved(dtype, info.shape, read)}
 
 
-def _fingerprint(tensors: Tensors, choices: Mapping[str, Choice], headers: Mapping[str, bytes]) -> str:
-    digest = hashlib.sha256()
+def _facts(tensors: Tensors, choices: Mapping[str, Choice]) -> dict[str, Any]:
+    """Return what decides on the bytes."""
     files = sorted({tensors.info(name).file for name in tensors} | {tensors.path})
-    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    rules = [None if choice.rule is None else choice.rule.to_json() for choice in choices.values()]
-    digest.update(json.dumps([__version__, stats, list(choices), rules]).encode())
+    stats = {str(file.resolve()): [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
+    rules = {name: None if choice.rule is None else choice.rule.to_json() for name, choice in choices.items()}
+    return {"version": __version__, "files, their sizes and times": stats, "rules": rules}
+
+
+def _fingerprint(facts: Mapping[str, Any], headers: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256(json.dumps(facts).encode())
     for name, header in headers.items():
         digest.update(name.encode() + b"\0" + header)
     return digest.hexdigest()

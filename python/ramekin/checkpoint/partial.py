@@ -1,9 +1,12 @@
 """An unfinished checkpoint on the disk: what a killed conversion leaves, and how it is taken up again.
 
 It lies in a hidden directory beside its target, ``.NAME.ramekin-partial``: the files at their full size, and
-a journal with a line for each tensor that has been written, which has a checksum of its bytes. A line is
-written after the bytes; what has no line, or another checksum, is written again. Only when all is there is it
-moved to the target, in one step.
+a journal with a line for each tensor, or some rows of a large one, that has been written, which has checksums
+of its bytes. A line is written after the bytes; what has no line, or another checksum, is written again. Only
+when all is there is it moved to the target, in one step.
+
+Several processes may write the files together, each its own rows and a journal of its own. The first one
+begins and finishes.
 """
 
 from __future__ import annotations
@@ -14,17 +17,19 @@ import shutil
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from ramekin import io
 from ramekin._types import AnyArray
+from ramekin.checkpoint.spans import Found
 from ramekin.storage.safetensors_file import judge
 
-__all__ = ["Part", "Partial", "Place"]
+__all__ = ["Line", "Part", "Partial", "Place"]
 
-_JOURNAL = "journal.jsonl"
+_JOURNALS = "journal*.jsonl"
 _CHUNK = 1 << 22
 
 # When so many bytes have been written they are synced, so that they need not all be waited for in the end.
@@ -44,8 +49,8 @@ class _File:
     """An unfinished file, whose bytes are synced to the disk beside the writing, by a thread of the pool."""
 
     def __init__(self, path: Path, pool: ThreadPoolExecutor) -> None:
-        path.touch()
-        self._file = path.open("r+b")
+        # A buffer would write what it has read of others' bytes over those that they write.
+        self._file = path.open("r+b", buffering=0)
         self._pool = pool
         self._unsynced = 0
         self._syncing: Future[None] | None = None
@@ -54,7 +59,7 @@ class _File:
         """Make a file of other size one of this size, which begins so; False if it has the size."""
         if os.fstat(self._file.fileno()).st_size == size:
             return False
-        self._file.write(header)
+        self._write(memoryview(header))
         self._file.truncate(size)
         return True
 
@@ -64,7 +69,7 @@ class _File:
         for start in range(0, data.nbytes, _CHUNK):
             piece = data[start : start + _CHUNK].data
             checksum = zlib.crc32(piece, checksum)
-            self._file.write(piece)
+            self._write(piece)
         self._unsynced += data.nbytes
         if self._unsynced >= _SYNCED and (self._syncing is None or self._syncing.done()):
             self._wait()
@@ -75,19 +80,15 @@ class _File:
     def checksum(self, place: Place) -> int:
         """Return the checksum of what lies there."""
         self._file.seek(place.offset)
-        checksum = 0
-        for start in range(0, place.nbytes, _CHUNK):
-            checksum = zlib.crc32(self._file.read(min(_CHUNK, place.nbytes - start)), checksum)
+        checksum, left = 0, place.nbytes
+        while left and (piece := self._file.read(min(_CHUNK, left))):
+            checksum = zlib.crc32(piece, checksum)
+            left -= len(piece)
         return checksum
-
-    def flush(self) -> None:
-        """Hand all to the system."""
-        self._file.flush()
 
     def sync(self) -> None:
         """Have all on the disk."""
         self._wait()
-        self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -95,6 +96,12 @@ class _File:
         if self._syncing is not None:
             wait([self._syncing])
         self._file.close()
+
+    def _write(self, data: memoryview) -> None:
+        """Write all; the system may take less at a time."""
+        data = data.cast("B")
+        while data:
+            data = data[self._file.write(data) :]
 
     def _wait(self) -> None:
         """Wait until what has been begun is synced; OSError if that failed, which the system tells once."""
@@ -122,14 +129,33 @@ class Part:
         self._written += data.nbytes
 
     def end(self) -> None:
-        """Hand all to the system."""
+        """Check that all is there."""
         if self._written != self._place.nbytes:
             raise AssertionError(f"{self._written} bytes, where {self._place.nbytes} have room")
-        self._file.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a journal: rows of a tensor, what was found of them, and a checksum of each part's bytes."""
+
+    name: str
+    found: Found
+    checksums: list[int]
+
+    def __str__(self) -> str:
+        return json.dumps({"name": self.name, "checksums": self.checksums} | self.found.to_json())
+
+    @classmethod
+    def of(cls, text: str) -> Line:
+        """Read a line; ValueError if it is torn."""
+        document = json.loads(text)
+        return cls(document["name"], Found.from_json(document), document["checksums"])
 
 
 class Partial:
-    """The unfinished files of a target, to be filled tensor by tensor in any order.
+    """The unfinished files of a target, to be filled row by row and tensor by tensor in any order.
+
+    :meth:`begin`, or :meth:`join` when another process has begun, then :meth:`take_up`.
 
     Parameters
     ----------
@@ -141,15 +167,17 @@ class Partial:
         And its size in all.
     fingerprint : str
         Of all that decides on the bytes; what was begun with another is thrown away.
-
-    Raises
-    ------
-    OSError
-        If the files cannot be written, or another process writes them.
+    rank : int, default 0
+        Which of the processes this is that write together.
     """
 
     def __init__(
-        self, target: Path, headers: Mapping[str, bytes], sizes: Mapping[str, int], fingerprint: str
+        self,
+        target: Path,
+        headers: Mapping[str, bytes],
+        sizes: Mapping[str, int],
+        fingerprint: str,
+        rank: int = 0,
     ) -> None:
         self.target = Path(os.path.realpath(target))
         # A link may lead to a file of another name.
@@ -158,78 +186,95 @@ class Partial:
         self._headers, self._sizes, self._fingerprint = headers, sizes, fingerprint
         self._files: dict[str, _File] = {}
         self._pool = ThreadPoolExecutor(1)
+        self._journal_path = self.directory / (f"journal-{rank}.jsonl" if rank else "journal.jsonl")
         self._journal: IO[bytes] | None = None
         self._lock: int | None = None
-        self.records: dict[str, Any] = {}
 
     def __enter__(self) -> Partial:
-        self.directory.mkdir(exist_ok=True)
-        self._lock = io.locked(self.directory, "conversion")
-        try:
-            self._begin()
-        except BaseException:
-            self._close()
-            raise
         return self
 
-    def _begin(self) -> None:
-        """Take up what is there, or begin."""
+    def begin(self) -> list[Line]:
+        """Take up what is there, or begin; returns what is said to have been written.
+
+        Raises
+        ------
+        OSError
+            If the files cannot be written, or another process has begun to.
+        """
+        self.directory.mkdir(exist_ok=True)
+        self._lock = io.locked(self.directory, "conversion")
         lines = self._lines()
         if not lines:
             for path in self.directory.iterdir():
                 path.unlink()
         for name, header in self._headers.items():
-            self._files[name] = file = _File(self.directory / name, self._pool)
+            path = self.directory / name
+            path.touch()
+            self._files[name] = file = _File(path, self._pool)
             if file.set_size(header, self._sizes[name]):
                 lines = []
-        self.records = {line["name"]: line for line in lines}
-        # Without the torn line that a kill may have left.
-        journal = self.directory / _JOURNAL
-        text = "".join(f"{json.dumps(line)}\n" for line in [{"fingerprint": self._fingerprint}, *lines])
-        fresh = self.directory / f"{_JOURNAL}.new"
-        fresh.write_text(text, "utf-8")
-        fresh.replace(journal)
-        self._journal = journal.open("ab")
-
-    def _lines(self) -> list[dict[str, Any]]:
-        """Return the journal's lines if they are of this conversion."""
-        try:
-            first, *rest = (self.directory / _JOURNAL).read_text("utf-8").splitlines()
-            if json.loads(first) != {"fingerprint": self._fingerprint}:
-                return []
-        except (FileNotFoundError, ValueError):
-            return []
-        lines = []
-        for text in rest:
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                break
         return lines
 
-    def record(self, name: str, places: Sequence[Place]) -> Any | None:  # noqa: ANN401
-        """Return what was noted of a tensor that has been written, if its bytes are still those."""
-        line = self.records.get(name)
-        if line is None:
-            return None
-        checksums = [self._files[place.file].checksum(place) for place in places]
-        return line["note"] if checksums == line["checksums"] else None
+    def join(self) -> None:
+        """Open the files that another process has begun; OSError if they cannot be written."""
+        for name in self._headers:
+            self._files[name] = _File(self.directory / name, self._pool)
+
+    def take_up(self, lines: Sequence[Line]) -> None:
+        """Begin the journal with what has been written: in the process that has begun, before the others."""
+        text = "".join(f"{line}\n" for line in [json.dumps({"fingerprint": self._fingerprint}), *lines])
+        # Without the torn line that a kill may have left.
+        fresh = self._journal_path.with_suffix(".new")
+        fresh.write_text(text, "utf-8")
+        fresh.replace(self._journal_path)
+        self._journal = self._journal_path.open("ab")
+        if self._lock is not None:  # what others of an earlier run left
+            for path in self.directory.iterdir():
+                if path.match("journal-*.jsonl") or path.match("journal-*.new"):
+                    path.unlink()
+
+    def _lines(self) -> list[Line]:
+        """Return the lines of all journals that are of this conversion, one for the same rows."""
+        lines: dict[tuple[str, int], Line] = {}
+        for journal in sorted(self.directory.glob(_JOURNALS)):
+            try:
+                first, *rest = journal.read_text("utf-8").splitlines()
+                if json.loads(first) != {"fingerprint": self._fingerprint}:
+                    continue
+            except ValueError:
+                continue
+            for text in rest:
+                try:
+                    line = Line.of(text)
+                except ValueError:
+                    break
+                lines[line.name, line.found.rows[0]] = line
+        return list(lines.values())
+
+    def holds(self, line: Line, places: Sequence[Place]) -> bool:
+        """Tell whether the bytes that a line is about are still those."""
+        return [self._files[place.file].checksum(place) for place in places] == line.checksums
 
     def parts(self, places: Sequence[Place]) -> list[Part]:
-        """Begin to write the parts of a tensor."""
+        """Begin to write rows of a tensor, which come to lie there."""
         return [Part(self._files[place.file], place) for place in places]
 
-    def note(self, name: str, parts: Sequence[Part], note: object) -> None:
-        """Write the line of a tensor whose parts have been written, with what is to be noted."""
+    def note(self, name: str, parts: Sequence[Part], found: Found) -> None:
+        """Write the line of rows that have been written."""
         for part in parts:
             part.end()
         assert self._journal is not None
-        line = json.dumps({"name": name, "checksums": [part.checksum for part in parts], "note": note})
-        self._journal.write(line.encode() + b"\n")
+        self._journal.write(f"{Line(name, found, [part.checksum for part in parts])}\n".encode())
         self._journal.flush()
 
+    def sync(self) -> None:
+        """Have all that this process wrote on the disk; it writes no more."""
+        for file in self._files.values():
+            file.sync()
+            file.close()
+
     def finish(self, texts: Mapping[str, str], copies: Sequence[Path]) -> None:
-        """Move all to its place, a directory with more texts and copies of files.
+        """Move all to its place when all processes have synced it, a directory with more texts and copies.
 
         Raises
         ------
@@ -238,9 +283,7 @@ class Partial:
         ValueError
             If no reader would take a file.
         """
-        for name, file in self._files.items():
-            file.sync()
-            file.close()
+        for name in self._files:
             judge(self.directory / name)
         if self._is_file:
             (name,) = self._files
@@ -253,7 +296,8 @@ class Partial:
         for name, text in texts.items():
             (self.directory / name).write_text(text, "utf-8")
         self._close()
-        (self.directory / _JOURNAL).unlink()
+        for journal in self.directory.glob(_JOURNALS):
+            journal.unlink()
         self.directory.replace(self.target)
 
     def discard(self) -> None:

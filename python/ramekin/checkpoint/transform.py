@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,32 +9,20 @@ import numpy as np
 
 from ramekin._types import AnyArray
 from ramekin.analysis import ErrorStats, Totals, pieces, stats_of, totals_between
-from ramekin.block_formats import BlockFormat, formats_of, is_power_of_two
+from ramekin.block_formats import formats_of, is_power_of_two
+from ramekin.checkpoint.cutting import Rows
 from ramekin.checkpoint.rule import Rule
 from ramekin.convert import cast, encode
 from ramekin.formats import FloatFormat, float32, format_of
 from ramekin.quantize import quantized
 from ramekin.quantized import QuantizedArray
-from ramekin.quantized.layout import WHOLE
 from ramekin.quantized.slicing import unit
 from ramekin.storage.tensors import Tensor
 
-__all__ = [
-    "ELEMENTS",
-    "Piece",
-    "Worst",
-    "convert_piece",
-    "converted",
-    "cuts",
-    "lost_elements",
-    "worst_of",
-]
+__all__ = ["Piece", "Worst", "convert_piece", "lost_elements", "worst_of"]
 
 # Elements that are looked at in one go.
 _PIECE = 1 << 18
-
-#: Elements that are converted in one go, or a few more.
-ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,54 +43,36 @@ class Worst:
     result: float
 
 
-def converted(x: Tensor, rule: Rule) -> tuple[Tensor, ErrorStats]:
-    """Return a tensor by its rule, and its error.
-
-    A quantised tensor is taken at its float32 values if it is to be scaled again, and else rounded from its
-    float64 ones.
-    """
-    y, totals = _converted(x, rule)
-    return y, stats_of(totals)
-
-
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some of a tensor's elements: where they begin, what they were, what they become, and the errors."""
+    """Some of a tensor's elements: which rows, what they were, what they become, and the errors."""
 
-    start: int  # along the first axis
+    rows: Rows
     x: Tensor
     y: Tensor
     totals: Totals
 
 
-def cuts(x: Tensor, rule: Rule) -> list[slice]:
-    """Return the slices along the first axis by which a tensor is converted; one of all that it has at least.
+def convert_piece(x: Tensor, rule: Rule, rows: Rows, amax: float | None = None) -> Piece:
+    """Convert some rows of a tensor, which :func:`~ramekin.checkpoint.cutting.cuts` gives.
 
-    They share no scale and no byte, and no more of one than is in them counts for their elements.
+    A quantised tensor is taken at its float32 values if it is to be scaled again, and else rounded from its
+    float64 ones.
+
+    Parameters
+    ----------
+    x : ndarray or QuantizedArray
+        These rows.
+    rule : Rule
+    rows : (int, int)
+        Which they are in the tensor.
+    amax : float, optional
+        The largest magnitude of the tensor, where the rows are scaled by it and are not all.
     """
-    whole = [slice(None)]
-    if x.ndim == 0 or rule.rounding == "stochastic":
-        return whole
-    length = 8 if x.ndim == 1 and rule.format.bits < 8 else 1
-    if rule.is_scaled:
-        blocks = rule.layout(x.shape).blocks
-        if blocks is None or blocks[0] == WHOLE or isinstance(x, QuantizedArray):
-            return whole
-        if isinstance(rule.format, BlockFormat) and rule.format.tensor_scale:
-            return whole
-        length = math.lcm(length, blocks[0])
-    if isinstance(x, QuantizedArray):
-        length = math.lcm(length, unit(x._layout, 0))
-    rows = max(ELEMENTS // (math.prod(x.shape[1:]) * length or 1), 1) * length
-    return [slice(start, start + rows) for start in range(0, x.shape[0], rows)] or whole
+    return Piece(rows, x, *_converted(x, rule, amax))
 
 
-def convert_piece(x: Tensor, rule: Rule, start: int) -> Piece:
-    """Convert one of the parts that :func:`cuts` gives, which begins there."""
-    return Piece(start, x, *_converted(x, rule))
-
-
-def _converted(x: Tensor, rule: Rule) -> tuple[Tensor, Totals]:
+def _converted(x: Tensor, rule: Rule, amax: float | None) -> tuple[Tensor, Totals]:
     if rule.is_scaled:
         array = x.dequantize() if isinstance(x, QuantizedArray) else x
         # Quantisation would measure from the float32 numbers that it goes by.
@@ -115,6 +84,7 @@ def _converted(x: Tensor, rule: Rule) -> tuple[Tensor, Totals]:
             scale_rounding=rule.scale_rounding,
             rounding=rule.rounding,
             seed=rule.seed,
+            amax=amax,
             measure=not is_narrowed,
         )
         return q, totals_between(array, q) if totals is None else totals
@@ -200,7 +170,7 @@ def worst_of(piece: Piece) -> Worst | None:
                 if abs(result - value) == most:
                     starts = [cut.start or 0 for cut in part] + [0] * (x.ndim - len(part))
                     index = [int(n) + start for n, start in zip(place, starts, strict=True)]
-                    index[:1] = [first + piece.start for first in index[:1]]
+                    index[:1] = [first + piece.rows[0] for first in index[:1]]
                     return Worst(tuple(index), value, result)
     return None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from rich import box
@@ -13,17 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from ramekin import io
-from ramekin.checkpoint.rule import is_floating
-from ramekin.cli import json_output
+from ramekin.cli import json_output, together
 from ramekin.cli.arguments import check_distinct, check_environment, choices
 from ramekin.cli.errors import LineParser, OutputError, UsageError
 from ramekin.cli.names import shown
 from ramekin.cli.width import widen
-from ramekin.exploration import Analysis, analyze, candidates, default_candidates
+from ramekin.exploration import Analysis, candidates, default_candidates
+from ramekin.exploration_shared import explored
 from ramekin.exploration_view import cells, facts, headings, html_page
 from ramekin.storage import load
 from ramekin.storage.npy import read_npy
-from ramekin.storage.tensors import Tensor
+from ramekin.storage.tensors import Entry, TensorInfo, Tensors
 
 __all__ = ["add_parser"]
 
@@ -37,7 +36,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "analyze",
         help="show what formats would make of the tensors of a file",
         description="For each tensor of floats show its range, and for each candidate format and scaling its "
-        "size and errors. Tensors are read one after the other.",
+        "size and errors. Tensors are read one after the other; under mpiexec, all processes share the work.",
         epilog="A candidate is a format, rounded to element by element or with its own blocks, or a format "
         "and a scaling: float8_e4m3fn:tensor, float8_e4m3fn:row, float8_e4m3fn:block:128, nvfp4:tile:16x16.",
         allow_abbrev=False,
@@ -53,6 +52,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )  # fmt: skip
     json_output.add_option(parser, "the same as JSON, with the counts of all exponents")
     parser.add_argument("--report", metavar="FILE.html", help="write a page with pictures of the exponents")
+    together.add_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -74,13 +74,8 @@ def run(options: argparse.Namespace) -> None:
     if options.formats is not None:
         rules = choices("--formats", options.formats, lambda name: candidates([name])[0])
     check_distinct({"FILE": options.file, "--json": options.json, "--report": options.report})
-    json_output.check(options.json)
-    if options.report is not None:
-        try:
-            io.check_writable(options.report)
-        except OSError as error:
-            reason = error.strerror or error
-            raise UsageError(f"argument --report: cannot write {options.report!r}: {reason}") from None
+    world = options.world
+    world.first(lambda: _check_outputs(options))
     check_environment()
     # With the records on stdout, the tables make way: a program reads there.
     console = Console(stderr=json_output.takes_stdout(options.json), highlight=False)
@@ -88,16 +83,18 @@ def run(options: argparse.Namespace) -> None:
     found: list[Analysis] = []
     skipped: list[str] = []
     try:
-        for name, x in _tensors(options.file):
-            if x is None:
+        for name, analysis in explored(_tensors(options.file), rules, world):
+            if analysis is None:
                 skipped.append(name)
                 continue
-            found.append(analyze(x, rules, name=name))
-            _print(console, found[-1])
+            found.append(analysis)
+            _print(console, analysis)
     except OSError as error:
         raise UsageError(f"cannot read {options.file!r}: {error.strerror or error}") from None
     except ValueError as error:
         raise UsageError(str(error)) from None
+    if not world.is_first:
+        return
     if skipped:
         console.print(Text(f"not floats: {', '.join(map(shown, skipped))}", style="dim"), soft_wrap=True)
     document = {
@@ -114,17 +111,23 @@ def run(options: argparse.Namespace) -> None:
         sys.stderr.write(f"wrote {options.report}\n")
 
 
-def _tensors(path: str) -> Iterator[tuple[str, Tensor | None]]:
-    """Give names and tensors, None for one that is no floats."""
-    if path.endswith(".npy"):
-        array = read_npy(Path(path))
-        yield Path(path).stem, array if is_floating(array.dtype) else None
-        return
-    tensors = load(path)
-    for name in tensors:
-        info = tensors.info(name)
-        yield name, tensors[name] if info.scheme is not None or is_floating(info.dtype) else None
-        tensors.release(name)
+def _check_outputs(options: argparse.Namespace) -> None:
+    json_output.check(options.json)
+    if options.report is not None:
+        try:
+            io.check_writable(options.report)
+        except OSError as error:
+            reason = error.strerror or error
+            raise UsageError(f"argument --report: cannot write {options.report!r}: {reason}") from None
+
+
+def _tensors(path: str) -> Tensors:
+    if not path.endswith(".npy"):
+        return load(path)
+    file = Path(path)
+    array = read_npy(file)
+    info = TensorInfo(array.dtype, array.shape, array.dtype.str, array.nbytes, file)
+    return Tensors(file, {file.stem: Entry(info, lambda: array)}, {})
 
 
 def _print(console: Console, analysis: Analysis) -> None:

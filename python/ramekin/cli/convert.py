@@ -21,7 +21,7 @@ from rich.text import Text
 
 from ramekin.block_formats import block_formats
 from ramekin.checkpoint import Conversion, ConvertedTensor, ErrorTooLargeError, convert_checkpoint
-from ramekin.cli import json_output
+from ramekin.cli import json_output, together
 from ramekin.cli.arguments import check_distinct, check_environment
 from ramekin.cli.errors import CommandError, LineParser, UsageError
 from ramekin.cli.names import shown
@@ -38,7 +38,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         help="convert a checkpoint to another format",
         description="Convert the floats of a checkpoint, tensor by tensor, and show the error of each. The "
         "result appears at its place when it is whole. A conversion that was killed is taken up where it was "
-        "by the same command.",
+        "by the same command. Under mpiexec, all processes share the work.",
         epilog="To convert back, name float32 or bfloat16. A plan is JSON as "
         '{"ramekin_plan": 1, "default": null, "tensors": {"w": {"format": "mxfp4"}}}.',
         allow_abbrev=False,
@@ -79,6 +79,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="convert and measure, but write nothing")
     json_output.add_option(parser, "the same as JSON")
+    together.add_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -96,7 +97,8 @@ def run(options: argparse.Namespace) -> None:
     """
     for argument, path in (("IN", options.source), ("OUT", options.target), ("--plan", options.plan)):
         check_distinct({argument: path, "--json": options.json})
-    json_output.check(options.json)
+    world = options.world
+    world.first(lambda: json_output.check(options.json))
     check_environment()
     with _progress() as bars:
         bar = bars.add_task("", total=None)
@@ -119,6 +121,7 @@ def run(options: argparse.Namespace) -> None:
                 max_error=options.max_error,
                 dry_run=options.dry_run,
                 progress=advance,
+                world=world,
             )
         except ErrorTooLargeError as error:
             raise CommandError(f"nothing is written: {error}") from None
@@ -127,6 +130,8 @@ def run(options: argparse.Namespace) -> None:
             raise UsageError(f"cannot convert:{where} {error.strerror or error}") from None
         except (TypeError, ValueError) as error:
             raise UsageError(str(error)) from None
+    if not world.is_first:
+        return
     # With the records on stdout, the tables make way: a program reads there.
     console = Console(stderr=json_output.takes_stdout(options.json), highlight=False)
     table = _table(conversion.tensors)

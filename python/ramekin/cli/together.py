@@ -14,7 +14,7 @@ from ramekin.distributed import RankError, World, join
 __all__ = ["add_option", "world_of"]
 
 # Any other command is run by each process for itself.
-_COMMANDS = ("train",)
+_COMMANDS = ("analyze", "convert", "train")
 _OPTION = "--mpi"
 
 

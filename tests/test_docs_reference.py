@@ -20,6 +20,7 @@ MODULES = (
     "ramekin.callbacks",
     "ramekin.checkpoint",
     "ramekin.datasets",
+    "ramekin.distributed",
     "ramekin.exploration",
     "ramekin.functional",
     "ramekin.inspection",

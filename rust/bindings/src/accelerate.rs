@@ -278,11 +278,7 @@ pub(crate) fn keep_answers(to: Dtype<'_, '_>, bfloat16: Vec<u8>, float16: Vec<u8
 /// Gives NumPy our function for a cast that has another's. `answers`, for 8-bit sources, are what every code becomes,
 /// as the bits of the result.
 #[pyfunction]
-pub(crate) fn take_cast(
-    from: Dtype<'_, '_>,
-    to: Dtype<'_, '_>,
-    answers: Option<Vec<u64>>,
-) -> PyResult<()> {
+pub(crate) fn take_cast(from: Dtype<'_, '_>, to: Dtype<'_, '_>, answers: Option<Vec<u64>>) -> PyResult<()> {
     // A level that the CPU lacks is told here, not at the first cast.
     level()?;
     let (from_kind, to_kind) = (kind(from)?, kind(to)?);

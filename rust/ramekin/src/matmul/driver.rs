@@ -138,12 +138,7 @@ impl Run<'_> {
     }
 
     /// Applies `work` to each of `count` items.
-    fn share<T>(
-        self,
-        items: impl Iterator<Item = T> + Send,
-        count: usize,
-        work: impl Fn(T) + Sync + Send,
-    ) {
+    fn share<T>(self, items: impl Iterator<Item = T> + Send, count: usize, work: impl Fn(T) + Sync + Send) {
         match self.helpers {
             Some(helpers) if count > 1 => helpers.share(items, count, work),
             _ => items.for_each(work),
@@ -312,7 +307,8 @@ impl Run<'_> {
                         let unit = if seen == Smallest::LOST { Unit::Float } else { unit };
                         let depth = start..k.min(start + whole(DEPTH * unit.elements(), tile));
                         let memory = scratch.units();
-                        let packed = pack_block(level, &b, unit, (&columns, &depth), nr, memory, self.helpers);
+                        let packed =
+                            pack_block(level, &b, unit, (&columns, &depth), nr, memory, self.helpers);
                         seen = seen.and(packed);
                         if packed == Smallest::LOST {
                             continue;

@@ -93,7 +93,7 @@ def _workloads() -> Iterator[Workload]:
 
 def _workload(kind: str, x: np.ndarray, target: np.dtype, name: str) -> Workload:
     calls = {
-        "ramekin": Call(lambda: x.astype(target), lambda: _native.take_cast(x.dtype, target, None, None)),
+        "ramekin": Call(lambda: x.astype(target), lambda: _native.take_cast(x.dtype, target, None)),
         "ml_dtypes": Call(lambda: x.astype(target), lambda: _native.give_back_cast(x.dtype, target)),
     }
     title = f"{x.dtype.name} to {target.name}"

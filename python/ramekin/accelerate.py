@@ -87,8 +87,9 @@ class _Accelerate:
         NumPy does not take from its table, is given back and named in a warning.
 
         Arrays with gaps, which NumPy casts one element at a time, and those of fewer than 128 elements (1024
-        where bfloat16 is concerned) are looked up in tables of ``ml_dtypes``' answers if they go from a
-        format of a byte, or from float32 to one; else they are left to ``ml_dtypes``. Large arrays use the
+        where bfloat16 is concerned) are looked up in tables of ``ml_dtypes``' answers if they go from or to a
+        format of a byte, and rounded on the spot if they go to bfloat16, but from float16; bfloat16 to
+        float16 and float64 are left to ``ml_dtypes``. Large arrays use the
         threads of :func:`~ramekin.set_num_threads`.
 
         May be called at any time and more than once.
@@ -118,6 +119,9 @@ class _Accelerate:
         with self._lock:
             self._refused = {}
             with np.errstate(all="ignore"):
+                for fmt in _small():
+                    if fmt.bits <= 8:
+                        _keep_answers(fmt.dtype)
                 for source, target in _pairs():
                     if _native.cast_owner(source, target) == "other":
                         reason = _take(source, target)
@@ -184,19 +188,17 @@ def _take(source: _Dtype, target: _Dtype) -> str | None:
     if numbers.size < _ENOUGH:
         numbers = np.tile(numbers, -(-_ENOUGH // numbers.size))
     right = _bits(numbers.astype(target))
-    answers = odd_answers = None
+    answers = None
     if source.itemsize == 1 and source.kind not in "biu":
         answers = [int(bits) for bits in right[:256]]
-    elif source == np.float32 and target.itemsize == 1:
-        odd_answers = _every_bfloat16().astype(target).tobytes()
     _native.cast_was_called(source, target)
-    _native.take_cast(source, target, answers, odd_answers)
+    _native.take_cast(source, target, answers)
     ours = _bits(numbers.astype(target))
     if not _native.cast_was_called(source, target):
         _native.give_back_cast(source, target)
         return "this NumPy keeps the function it found first; call rk.accelerate() right after the imports"
     wrong = np.flatnonzero(ours != right)
-    if not wrong.size and (answers or odd_answers):
+    if not wrong.size:
         # One at a time, which is another way.
         ours = _bits(np.repeat(numbers, 2)[::2].astype(target))
         wrong = np.flatnonzero(ours != right)
@@ -207,8 +209,12 @@ def _take(source: _Dtype, target: _Dtype) -> str | None:
     return None
 
 
-def _every_bfloat16() -> NDArray[Any]:
-    return np.arange(1 << 16, dtype=np.uint16).view(as_format("bfloat16").dtype)
+@functools.cache
+def _keep_answers(target: _Dtype) -> None:
+    """Keep what numbers of 16 bits become in a dtype of 8, by which few elements are cast."""
+    codes = np.arange(1 << 16, dtype=np.uint16)
+    bfloat16 = codes.view(as_format("bfloat16").dtype).astype(target)
+    _native.keep_answers(target, bfloat16.tobytes(), codes.view(_FLOAT16).astype(target).tobytes())
 
 
 def _bits(array: NDArray[Any]) -> NDArray[Any]:

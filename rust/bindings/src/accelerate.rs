@@ -18,7 +18,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
-use crate::casts::{self, BFLOAT16, FLOAT32_KIND, KINDS, is_byte};
+use crate::casts::{self, Answers, BFLOAT16, FLOAT16_KIND, FLOAT32_KIND, KINDS, is_byte};
 use crate::system::level;
 
 /// NumPy's `PyArray_VectorUnaryFunc`.
@@ -38,8 +38,6 @@ struct Pair {
     called: AtomicBool,
     /// The answer for every code of a byte.
     answers: OnceLock<Box<[u64; 256]>>,
-    /// The answer for every bfloat16, where the source is float32 and the target a byte.
-    odd_answers: OnceLock<Box<[u8; 1 << 16]>>,
 }
 
 impl Pair {
@@ -48,7 +46,6 @@ impl Pair {
             former: AtomicPtr::new(ptr::null_mut()),
             called: AtomicBool::new(false),
             answers: OnceLock::new(),
-            odd_answers: OnceLock::new(),
         }
     }
 
@@ -61,6 +58,15 @@ impl Pair {
 const COUNT: usize = KINDS.len();
 
 static PAIRS: [[Pair; COUNT]; COUNT] = [const { [const { Pair::new() }; COUNT] }; COUNT];
+
+/// For each target of a byte, the answers for every code of a source of 16 bits.
+struct Halves {
+    bfloat16: OnceLock<Box<Answers>>,
+    float16: OnceLock<Box<Answers>>,
+}
+
+static HALVES: [Halves; COUNT] =
+    [const { Halves { bfloat16: OnceLock::new(), float16: OnceLock::new() } }; COUNT];
 
 /// What NumPy calls for a pair.
 ///
@@ -76,7 +82,7 @@ unsafe extern "C" fn cast<const FROM: usize, const TO: usize>(
 ) {
     if n < const { fewest(FROM, TO) } {
         let pair = &PAIRS[FROM][TO];
-        // Single elements of an array with gaps: a look-up is quicker than either conversion.
+        // Single elements of an array with gaps: these are quicker than either conversion.
         // SAFETY: the arguments are the caller's own; the tables are those of the pair.
         unsafe {
             if const { is_byte(FROM) }
@@ -84,13 +90,24 @@ unsafe extern "C" fn cast<const FROM: usize, const TO: usize>(
             {
                 return casts::few_bytes(TO, src.cast(), dst.cast(), n as usize, answers);
             }
-            if const { FROM == FLOAT32_KIND && is_byte(TO) }
-                && let Some(answers) = pair.odd_answers.get()
-                && casts::few_floats(src.cast(), dst.cast(), n as usize, answers)
-            {
-                return;
+            let done = if const { TO == BFLOAT16 } {
+                casts::few_to_bfloat16::<FROM>(src.cast(), dst.cast(), n as usize)
+            } else if const { is_byte(TO) } {
+                let answers = if const { FROM == FLOAT16_KIND } {
+                    HALVES[TO].float16.get()
+                } else {
+                    HALVES[TO].bfloat16.get()
+                };
+                answers.is_some_and(|answers| {
+                    casts::few_to_bytes::<FROM>(src.cast(), dst.cast(), n as usize, answers)
+                })
+            } else {
+                false
+            };
+            if !done {
+                pair.former()(src, dst, n, src_array, dst_array);
             }
-            return pair.former()(src, dst, n, src_array, dst_array);
+            return;
         }
     }
     // SAFETY: as above.
@@ -241,15 +258,27 @@ pub(crate) fn cast_owner(from: Dtype<'_, '_>, to: Dtype<'_, '_>) -> PyResult<Opt
     Ok(Some(if function == ours { "ramekin" } else { "other" }))
 }
 
-/// Gives NumPy our function for a cast that has another's. `answers`, for 8-bit sources, are what every code becomes,
-/// as the bits of the result; `odd_answers`, from float32 to 8-bit targets, what every bfloat16 becomes.
+/// Keeps what every bfloat16 and every float16 becomes in an 8-bit dtype, by which few elements are cast. Once is
+/// enough.
 #[pyfunction]
-pub(crate) fn take_cast(
-    from: Dtype<'_, '_>,
-    to: Dtype<'_, '_>,
-    answers: Option<Vec<u64>>,
-    odd_answers: Option<Vec<u8>>,
-) -> PyResult<()> {
+pub(crate) fn keep_answers(to: Dtype<'_, '_>, bfloat16: Vec<u8>, float16: Vec<u8>) -> PyResult<()> {
+    let kind = kind(to)?;
+    if !is_byte(kind) {
+        return Err(PyValueError::new_err(format!("{to} is no dtype of ml_dtypes of 8 bits")));
+    }
+    let whole = |answers: Vec<u8>| {
+        <Box<Answers>>::try_from(answers).map_err(|_| PyValueError::new_err("16 bits have 65536 codes"))
+    };
+    let (bfloat16, float16) = (whole(bfloat16)?, whole(float16)?);
+    let _ = HALVES[kind].bfloat16.set(bfloat16);
+    let _ = HALVES[kind].float16.set(float16);
+    Ok(())
+}
+
+/// Gives NumPy our function for a cast that has another's. `answers`, for 8-bit sources, are what every code becomes,
+/// as the bits of the result.
+#[pyfunction]
+pub(crate) fn take_cast(from: Dtype<'_, '_>, to: Dtype<'_, '_>, answers: Option<Vec<u64>>) -> PyResult<()> {
     // A level that the CPU lacks is told here, not at the first cast.
     level()?;
     let (from_kind, to_kind) = (kind(from)?, kind(to)?);
@@ -268,11 +297,6 @@ pub(crate) fn take_cast(
         let answers = <Box<[u64; 256]>>::try_from(answers)
             .map_err(|_| PyValueError::new_err("a byte has 256 codes"))?;
         let _ = pair.answers.set(answers);
-    }
-    if let Some(answers) = odd_answers {
-        let answers = <Box<[u8; 1 << 16]>>::try_from(answers)
-            .map_err(|_| PyValueError::new_err("bfloat16 has 65536 codes"))?;
-        let _ = pair.odd_answers.set(answers);
     }
     pair.former.store(former, Ordering::Release);
     // SAFETY: our function for the pair, in a module that is never unloaded.

@@ -25,23 +25,27 @@ impl Kind {
             Self::Native(name) => name,
         }
     }
-
-    /// Bytes of an element.
-    fn size(&self) -> usize {
-        match self {
-            Self::Small(i) if NAMED[*i].bits() <= 8 => 1,
-            Self::Small(_) | Self::Native("float16" | "int16" | "uint16") => 2,
-            Self::Native("bool" | "int8" | "uint8") => 1,
-            Self::Native("float32" | "int32" | "uint32") => 4,
-            Self::Native(_) => 8,
-        }
-    }
 }
 
 /// The place of bfloat16 among the kinds.
 pub(crate) const BFLOAT16: usize = 0;
+/// The place of float16.
+pub(crate) const FLOAT16_KIND: usize = 12;
 /// The place of float32.
 pub(crate) const FLOAT32_KIND: usize = 13;
+
+/// The answer, of a byte, for every code of 16 bits.
+pub(crate) type Answers = [u8; 1 << 16];
+
+/// Bytes of an element of a kind.
+const fn size(kind: usize) -> usize {
+    match kind {
+        1..=11 | 15..=17 => 1,
+        BFLOAT16 | FLOAT16_KIND | 18 | 19 => 2,
+        FLOAT32_KIND | 20 | 21 => 4,
+        _ => 8,
+    }
+}
 
 /// Whether a kind is one of `ml_dtypes`' of a byte.
 pub(crate) const fn is_byte(kind: usize) -> bool {
@@ -59,37 +63,102 @@ pub(crate) unsafe fn few_bytes(to: usize, src: *const u8, dst: *mut u8, n: usize
         // SAFETY: the caller vouches for both ends.
         unsafe {
             let answer = answers[usize::from(*src.add(i))];
-            match to {
-                1..=11 | 15..=17 => *dst.add(i) = answer as u8,
-                0 | 12 | 18 | 19 => *dst.cast::<u16>().add(i) = answer as u16,
-                13 | 20 | 21 => *dst.cast::<u32>().add(i) = answer as u32,
+            match size(to) {
+                1 => *dst.add(i) = answer as u8,
+                2 => *dst.cast::<u16>().add(i) = answer as u16,
+                4 => *dst.cast::<u32>().add(i) = answer as u32,
                 _ => *dst.cast::<u64>().add(i) = answer,
             }
         }
     }
 }
 
-/// Casts a few float32 to a format of a byte by the answers for every bfloat16; false, and nothing done, if an infinity
-/// or NaN is among them.
+/// The float32 that `ml_dtypes` makes of a number of C first, as bits; of bfloat16 too.
 ///
-/// Rounded to odd, to bfloat16, they are rounded right by the second rounding: its formats have at least two bits of
+/// # Safety
+///
+/// An element of kind `FROM`, which is bfloat16 or C's but float16, at `src`.
+#[inline(always)]
+unsafe fn float32_bits<const FROM: usize>(src: *const u8) -> u32 {
+    // SAFETY: the caller vouches for the element. `bool` is a byte of 0 or 1.
+    unsafe {
+        let value = match FROM {
+            BFLOAT16 => return u32::from(*src.cast::<u16>()) << 16,
+            FLOAT32_KIND => return *src.cast::<u32>(),
+            14 => *src.cast::<f64>() as f32,
+            15 | 17 => f32::from(*src),
+            16 => f32::from(*src.cast::<i8>()),
+            18 => f32::from(*src.cast::<i16>()),
+            19 => f32::from(*src.cast::<u16>()),
+            20 => *src.cast::<i32>() as f32,
+            21 => *src.cast::<u32>() as f32,
+            22 => *src.cast::<i64>() as f32,
+            _ => *src.cast::<u64>() as f32,
+        };
+        value.to_bits()
+    }
+}
+
+const INFINITY: u32 = 0x7f80_0000;
+
+/// Casts a few elements to a format of a byte by its answers for every float16, or else for every bfloat16. False if an
+/// infinity or NaN is among them, of which the caller must cast them all.
+///
+/// Rounded to odd, to bfloat16, float32 is rounded right by the second rounding: its formats have at least two bits of
 /// significand less, four mantissa bits at most of bfloat16's seven (Boldo and Melquiond, 2008).
 ///
 /// # Safety
 ///
-/// As [`cast`], from float32 to a kind that [`is_byte`].
+/// As [`cast`], from bfloat16 or a kind of C to a kind that [`is_byte`].
 #[inline(always)]
-pub(crate) unsafe fn few_floats(src: *const u32, dst: *mut u8, n: usize, answers: &[u8; 1 << 16]) -> bool {
-    const INFINITY: u32 = 0x7f80_0000;
+pub(crate) unsafe fn few_to_bytes<const FROM: usize>(
+    src: *const u8,
+    dst: *mut u8,
+    n: usize,
+    answers: &Answers,
+) -> bool {
     for i in 0..n {
         // SAFETY: the caller vouches for both ends.
         unsafe {
-            let bits = *src.add(i);
-            if bits & INFINITY == INFINITY {
+            let at = src.add(i * size(FROM));
+            let code = if const { FROM == FLOAT16_KIND } {
+                let code = *at.cast::<u16>();
+                if code & 0x7c00 == 0x7c00 {
+                    return false;
+                }
+                u32::from(code)
+            } else {
+                let bits = float32_bits::<FROM>(at);
+                if bits & INFINITY == INFINITY {
+                    return false;
+                }
+                bits >> 16 | u32::from(bits & 0xffff != 0)
+            };
+            *dst.add(i) = answers[code as usize];
+        }
+    }
+    true
+}
+
+/// Casts a few elements to bfloat16; false if that is not quicker than the former function, or a NaN is among them.
+///
+/// # Safety
+///
+/// As [`cast`], to bfloat16.
+#[inline(always)]
+pub(crate) unsafe fn few_to_bfloat16<const FROM: usize>(src: *const u8, dst: *mut u16, n: usize) -> bool {
+    if const { FROM <= FLOAT16_KIND } {
+        return false;
+    }
+    for i in 0..n {
+        // SAFETY: the caller vouches for both ends.
+        unsafe {
+            let bits = float32_bits::<FROM>(src.add(i * size(FROM)));
+            if bits & 0x7fff_ffff > INFINITY {
                 return false;
             }
-            let odd = bits >> 16 | u32::from(bits & 0xffff != 0);
-            *dst.add(i) = answers[odd as usize];
+            // To nearest, ties to even: a carry goes into the exponent, up to infinity.
+            *dst.add(i) = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
         }
     }
     true
@@ -142,7 +211,7 @@ pub(crate) unsafe fn cast(
     unsafe {
         let ends = Ends { level, src, dst, n };
         if let Some(answers) = answers {
-            match KINDS[to].size() {
+            match size(to) {
                 1 => ends.look_up(|code| answers[code as usize] as u8),
                 2 => ends.look_up(|code| answers[code as usize] as u16),
                 4 => ends.look_up(|code| answers[code as usize] as u32),

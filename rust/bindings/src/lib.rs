@@ -28,7 +28,7 @@ mod verify;
 #[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
-    use super::accelerate::{cast_owner, cast_was_called, give_back_cast, take_cast};
+    use super::accelerate::{cast_owner, cast_was_called, give_back_cast, keep_answers, take_cast};
     #[pymodule_export]
     use super::accumulate::TensorCore;
     #[pymodule_export]

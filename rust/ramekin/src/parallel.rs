@@ -217,29 +217,53 @@ pub fn share<T>(
     count: usize,
     work: impl Fn(T) + Sync + Send,
 ) -> Result<(), ThreadsError> {
-    if count <= 2 || threads()? == 1 {
-        items.for_each(work);
-        return Ok(());
+    match if count > 2 { Helpers::new()? } else { None } {
+        Some(helpers) => helpers.share(items, count, work),
+        None => items.for_each(work),
     }
-    let pool = pool()?;
-    // The caller takes items too: it need not sleep until a worker has woken.
-    let items = Mutex::new(items);
-    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let drain = || {
-        while let Some(item) = next() {
-            work(item);
-        }
-    };
-    pool.in_place_scope(|scope| {
-        for _ in 1..pool.current_num_threads().min(count) {
-            scope.spawn(|_| {
-                drain();
-                stay_awake();
-            });
-        }
-        drain();
-    });
     Ok(())
+}
+
+/// The pool's threads, to share work with.
+#[derive(Debug)]
+pub(crate) struct Helpers(Arc<ThreadPool>);
+
+impl Helpers {
+    /// None if long work is to use one thread.
+    pub(crate) fn new() -> Result<Option<Self>, ThreadsError> {
+        if threads()? == 1 { Ok(None) } else { pool().map(Self).map(Some) }
+    }
+
+    /// How many threads share the work, the caller's among them.
+    pub(crate) fn threads(&self) -> usize {
+        self.0.current_num_threads()
+    }
+
+    /// Applies `work` to each of `count` items, the caller's thread taking part.
+    pub(crate) fn share<T>(
+        &self,
+        items: impl Iterator<Item = T> + Send,
+        count: usize,
+        work: impl Fn(T) + Sync + Send,
+    ) {
+        // The caller takes items too: it need not sleep until a worker has woken.
+        let items = Mutex::new(items);
+        let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let drain = || {
+            while let Some(item) = next() {
+                work(item);
+            }
+        };
+        self.0.in_place_scope(|scope| {
+            for _ in 1..self.threads().min(count) {
+                scope.spawn(|_| {
+                    drain();
+                    stay_awake();
+                });
+            }
+            drain();
+        });
+    }
 }
 
 /// How long a worker looks for more work before it sleeps: as long as it takes to wake on a virtual machine. Work

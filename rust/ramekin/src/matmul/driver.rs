@@ -4,8 +4,6 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use rayon::prelude::*;
-
 use super::block::{Block, Pack, RowBlock};
 use super::kernel::tile_shape;
 use super::operand::Operand;
@@ -17,7 +15,7 @@ use super::scratch::{Packed, Scratch};
 use super::stack::Stack;
 use super::vector;
 use crate::isa::{Kernel, Level};
-use crate::parallel::{self, ThreadsError};
+use crate::parallel::{Helpers, ThreadsError};
 use crate::simd::Simd;
 
 /// Columns of a block: the packed block of B stays in the cache that the cores share.
@@ -84,15 +82,16 @@ pub fn matmul_batch(
         Rights::Packed(b) => Side::new(Right::Packed(b)),
     };
     let all = m.saturating_mul(n).saturating_mul(k).saturating_mul(count);
-    let threads = if all < PARALLEL_WORK { 1 } else { parallel::threads()? };
-    if threads > 1 && count >= threads {
+    let helpers = if all < PARALLEL_WORK { None } else { Helpers::new()? };
+    if let Some(helpers) = &helpers
+        && count >= helpers.threads()
+    {
         // Whole products for each thread: nothing is packed twice.
-        let run = Run { level, threads: 1, stop };
-        return parallel::install(|| {
-            c.par_chunks_exact_mut(m * n)
-                .enumerate()
-                .for_each(|(i, c)| run.product(&a.matrix(i), right(i), c));
+        let run = Run { level, helpers: None, stop };
+        helpers.share(c.chunks_exact_mut(m * n).enumerate(), count, |(i, c)| {
+            run.product(&a.matrix(i), right(i), c);
         });
+        return Ok(());
     }
     c.chunks_exact_mut(m * n).enumerate().try_for_each(|(i, c)| one(level, &a.matrix(i), right(i), c, stop))
 }
@@ -106,21 +105,16 @@ pub(super) fn one(
     stop: &AtomicBool,
 ) -> Result<(), ThreadsError> {
     let ((m, k), (_, n)) = (a.shape(), b.shape());
-    let threads =
-        if m.saturating_mul(n).saturating_mul(k) < PARALLEL_WORK { 1 } else { parallel::threads()? };
-    let run = Run { level, threads, stop };
-    if threads == 1 {
-        run.product(a, b, c);
-        Ok(())
-    } else {
-        parallel::install(|| run.product(a, b, c))
-    }
+    let small = m.saturating_mul(n).saturating_mul(k) < PARALLEL_WORK;
+    let helpers = if small { None } else { Helpers::new()? };
+    Run { level, helpers: helpers.as_ref(), stop }.product(a, b, c);
+    Ok(())
 }
 
 /// Multiplies sums, which are not of tiles, by the scales at their ends.
 pub(super) fn finish(level: Level, a: &Operand<'_>, b: Side<'_>, c: &mut [f32], stop: &AtomicBool) {
     if !c.is_empty() && a.shape().1 > 0 {
-        Run { level, threads: 1, stop }.finish(a, b, c, false);
+        Run { level, helpers: None, stop }.finish(a, b, c, false);
     }
 }
 
@@ -128,7 +122,8 @@ pub(super) fn finish(level: Level, a: &Operand<'_>, b: Side<'_>, c: &mut [f32], 
 #[derive(Clone, Copy)]
 struct Run<'a> {
     level: Level,
-    threads: usize,
+    /// Who shares the work, if anybody.
+    helpers: Option<&'a Helpers>,
     /// Whether to end early.
     stop: &'a AtomicBool,
 }
@@ -136,6 +131,18 @@ struct Run<'a> {
 impl Run<'_> {
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    fn threads(self) -> usize {
+        self.helpers.map_or(1, Helpers::threads)
+    }
+
+    /// Applies `work` to each of `count` items.
+    fn share<T>(self, items: impl Iterator<Item = T> + Send, count: usize, work: impl Fn(T) + Sync + Send) {
+        match self.helpers {
+            Some(helpers) if count > 1 => helpers.share(items, count, work),
+            _ => items.for_each(work),
+        }
     }
 
     fn product(self, a: &Operand<'_>, b: Side<'_>, c: &mut [f32]) {
@@ -199,26 +206,24 @@ impl Run<'_> {
     /// See [`Scale`].
     fn scale(self, c: &mut [f32], part: Option<&[f32]>, left: &[f32], right: &[f32]) {
         let n = right.len();
-        let rows = left.len().div_ceil(self.threads);
+        let few = c.len() < PARALLEL_WORK / 64;
+        let run = if few { Self { helpers: None, ..self } } else { self };
+        let rows = left.len().div_ceil(run.threads());
         let scale = |(i, c): (usize, &mut [f32])| {
             let part = part.map(|part| &part[i * rows * n..][..c.len()]);
             self.level.run(Scale { left: &left[i * rows..][..c.len() / n], part, c, right });
         };
-        if self.threads == 1 || c.len() < PARALLEL_WORK / 64 {
-            c.chunks_mut(rows * n).enumerate().for_each(scale);
-        } else {
-            c.par_chunks_mut(rows * n).enumerate().for_each(scale);
-        }
+        run.share(c.chunks_mut(rows * n).enumerate(), run.threads(), scale);
     }
 
     /// The sums, but for the scales at their ends.
     fn chains(self, a: &Operand<'_>, b: Side<'_>, c: &mut [f32]) {
-        let Self { level, threads, .. } = self;
+        let (level, threads) = (self.level, self.threads());
         let (m, n) = (a.shape().0, b.shape().1);
         let (mr, nr) = level.run(Shape);
         match b {
-            Side::Operand(b) if m == 1 => vector::product(level, a, &b.transposed(), c, threads),
-            Side::Operand(b) if n == 1 => vector::product(level, &b.transposed(), a, c, threads),
+            Side::Operand(b) if m == 1 => vector::product(level, a, &b.transposed(), c, self.helpers),
+            Side::Operand(b) if n == 1 => vector::product(level, &b.transposed(), a, c, self.helpers),
             // Few columns fill no vector: rows and columns change places.
             Side::Operand(b) if n <= nr / 2 && m > n => {
                 let shares = (m * n).div_ceil(ASIDE * threads);
@@ -240,9 +245,9 @@ impl Run<'_> {
                 let shares = n.div_ceil(COLUMNS).max((m * n).div_ceil(ASIDE)).next_multiple_of(threads);
                 let share = n.div_ceil(shares).next_multiple_of(nr);
                 let c = Mutex::new(c);
-                spans(n, share).collect::<Vec<_>>().into_par_iter().for_each(|columns| {
+                let run = Self { helpers: None, ..self };
+                self.share(spans(n, share), shares, |columns| {
                     let mut part = vec![0.0; m * columns.len()];
-                    let run = Run { threads: 1, ..self };
                     run.blocks(a, b.columns(columns.clone()), &mut part, (mr, nr));
                     let mut c = c.lock().unwrap_or_else(PoisonError::into_inner);
                     for (row, part) in c.chunks_exact_mut(n).zip(part.chunks_exact(columns.len())) {
@@ -255,11 +260,12 @@ impl Run<'_> {
     }
 
     fn blocks(self, a: &Operand<'_>, b: Side<'_>, c: &mut [f32], (mr, nr): (usize, usize)) {
-        let Self { level, threads, .. } = self;
+        let (level, threads) = (self.level, self.threads());
         let ((m, k), (_, n)) = (a.shape(), b.shape());
-        // Equal shares, so that no thread idles at the end.
+        // Equal shares, so that no thread idles at the end. A tile of fewer rows takes less time in proportion: whole
+        // tiles matter only where there are few.
         let shares = m.div_ceil(ROWS).next_multiple_of(threads.min(m.div_ceil(mr)));
-        let rows = m.div_ceil(shares).next_multiple_of(mr);
+        let rows = m.div_ceil(shares);
         let shares = m.div_ceil(rows);
         let tiles = Tiles::new(a, &b);
         let multiply = |block: &Block<'_>, c: &mut [f32], smallest: &mut [Smallest]| {
@@ -269,11 +275,7 @@ impl Run<'_> {
                     level.run(RowBlock { a, rows, b: block.clone(), c, n, k, tiles, smallest });
                 }
             };
-            if threads == 1 {
-                c.chunks_mut(rows * n).zip(smallest).enumerate().for_each(multiply);
-            } else {
-                c.par_chunks_mut(rows * n).zip(smallest).enumerate().for_each(multiply);
-            }
+            self.share(c.chunks_mut(rows * n).zip(smallest).enumerate(), shares, multiply);
         };
         match b {
             Side::Packed(packed, first, columns) => {
@@ -305,7 +307,8 @@ impl Run<'_> {
                         let unit = if seen == Smallest::LOST { Unit::Float } else { unit };
                         let depth = start..k.min(start + whole(DEPTH * unit.elements(), tile));
                         let memory = scratch.units();
-                        let packed = pack_block(level, &b, unit, (&columns, &depth), nr, memory, threads);
+                        let packed =
+                            pack_block(level, &b, unit, (&columns, &depth), nr, memory, self.helpers);
                         seen = seen.and(packed);
                         if packed == Smallest::LOST {
                             continue;
@@ -329,26 +332,27 @@ pub(super) fn pack_block(
     (columns, depth): (&Range<usize>, &Range<usize>),
     nr: usize,
     memory: &mut [u32],
-    threads: usize,
+    helpers: Option<&Helpers>,
 ) -> Smallest {
     let pack = |columns: Range<usize>, packed: &mut [u32]| {
         level.run(Pack { operand: b, unit, columns, depth: depth.clone(), packed })
     };
-    if threads == 1 {
+    let Some(helpers) = helpers else {
         return pack(columns.clone(), memory);
-    }
+    };
     // Whole panels for each thread.
     let panels = columns.len().div_ceil(nr);
-    let share = panels.div_ceil(4 * threads).max(4);
+    let share = panels.div_ceil(4 * helpers.threads()).max(4);
     let len = panel_len(nr, unit.of(depth.len()));
-    memory[..panels * len]
-        .par_chunks_mut(share * len)
-        .enumerate()
-        .map(|(i, packed)| {
-            let first = columns.start + i * share * nr;
-            pack(first..columns.end.min(first + share * nr), packed)
-        })
-        .reduce(|| Smallest::NONE, Smallest::and)
+    let smallest = Mutex::new(Smallest::NONE);
+    let parts = memory[..panels * len].chunks_mut(share * len).enumerate();
+    helpers.share(parts, panels.div_ceil(share), |(i, packed)| {
+        let first = columns.start + i * share * nr;
+        let found = pack(first..columns.end.min(first + share * nr), packed);
+        let mut smallest = smallest.lock().unwrap_or_else(PoisonError::into_inner);
+        *smallest = smallest.and(found);
+    });
+    smallest.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Units that the largest block of B takes.

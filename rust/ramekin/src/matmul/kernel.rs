@@ -4,7 +4,10 @@ use super::panel::{ROW, Unit};
 use crate::simd::{Simd, prefetch};
 
 /// Lines of a panel to fetch ahead.
-const AHEAD: usize = 4;
+const AHEAD: usize = 16;
+
+/// Units in a line of the cache: rows of A are fetched ahead by so many at once.
+const GROUP: usize = 16;
 
 /// Rows and columns of the tile that an instruction set keeps in registers.
 #[inline(always)]
@@ -146,24 +149,57 @@ unsafe fn terms<S: Simd, const MR: usize, const NV: usize, const PAIRS: bool>(
     units: usize,
     mut tile: [[S::F32; NV]; MR],
 ) -> [[S::F32; NV]; MR] {
-    for _ in 0..units {
-        // SAFETY: the caller vouches for `units` lines of NV vectors and as many columns of MR rows.
-        unsafe {
-            let mut line = [simd.splat(0.0); NV];
-            for (j, b_lanes) in line.iter_mut().enumerate() {
-                // The panel comes from the second-level cache.
-                prefetch(b.wrapping_add(AHEAD * S::TILE.1 * S::LANES + j * S::LANES));
-                *b_lanes = simd.load(b.add(j * S::LANES));
+    let line = S::TILE.1 * S::LANES;
+    let groups = units / GROUP;
+    // SAFETY: the caller vouches for `units` lines of NV vectors and as many columns of MR rows.
+    unsafe {
+        for _ in 0..groups {
+            // More streams than the CPU fetches ahead by itself.
+            for i in 0..MR {
+                prefetch(a.wrapping_add(i * ROW + 2 * GROUP));
             }
-            for (i, row) in tile.iter_mut().enumerate() {
-                let a = simd.splat(*a.add(i * ROW));
-                for (chain, &b) in row.iter_mut().zip(&line) {
-                    *chain = if PAIRS { simd.fma_pairs(a, b, *chain) } else { simd.fma(a, b, *chain) };
-                }
+            // Written out by four: counters take turns with multiply-adds.
+            for _ in 0..GROUP / 4 {
+                term::<S, MR, NV, PAIRS>(simd, a, b, &mut tile);
+                term::<S, MR, NV, PAIRS>(simd, a.add(1), b.add(line), &mut tile);
+                term::<S, MR, NV, PAIRS>(simd, a.add(2), b.add(2 * line), &mut tile);
+                term::<S, MR, NV, PAIRS>(simd, a.add(3), b.add(3 * line), &mut tile);
+                (a, b) = (a.add(4), b.add(4 * line));
             }
-            a = a.add(1);
-            b = b.add(S::TILE.1 * S::LANES);
+        }
+        for _ in groups * GROUP..units {
+            term::<S, MR, NV, PAIRS>(simd, a, b, &mut tile);
+            (a, b) = (a.add(1), b.add(line));
         }
     }
     tile
+}
+
+/// Continues the chains by one unit.
+///
+/// # Safety
+///
+/// `b` must be a line of `NV` vectors, and `a` the first of `MR` rows.
+#[inline(always)]
+unsafe fn term<S: Simd, const MR: usize, const NV: usize, const PAIRS: bool>(
+    simd: S,
+    a: *const f32,
+    b: *const f32,
+    tile: &mut [[S::F32; NV]; MR],
+) {
+    // SAFETY: the caller vouches for all that is read.
+    unsafe {
+        let mut line = [simd.splat(0.0); NV];
+        for (j, b_lanes) in line.iter_mut().enumerate() {
+            // The panel comes from the second-level cache.
+            prefetch(b.wrapping_add(AHEAD * S::TILE.1 * S::LANES + j * S::LANES));
+            *b_lanes = simd.load(b.add(j * S::LANES));
+        }
+        for (i, row) in tile.iter_mut().enumerate() {
+            let a = simd.splat(*a.add(i * ROW));
+            for (chain, &b) in row.iter_mut().zip(&line) {
+                *chain = if PAIRS { simd.fma_pairs(a, b, *chain) } else { simd.fma(a, b, *chain) };
+            }
+        }
+    }
 }

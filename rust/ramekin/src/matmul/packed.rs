@@ -9,8 +9,9 @@ use super::operand::Operand;
 use super::outer::end_scales;
 use super::pairs;
 use super::panel::{DEPTH, Smallest, Unit, panel_len};
+use super::scratch::Lines;
 use crate::isa::Level;
-use crate::parallel::{self, ThreadsError};
+use crate::parallel::{Helpers, ThreadsError};
 
 /// The right-hand side of products, decoded and laid out as the kernels of one level read it.
 ///
@@ -21,7 +22,7 @@ pub struct PackedMatrix {
     level: Level,
     shape: (usize, usize),
     unit: Unit,
-    units: Vec<u32>,
+    units: Lines,
     parts: Vec<Part>,
     /// What the products of each column are multiplied by at the end.
     scales: Option<Vec<f32>>,
@@ -102,22 +103,15 @@ impl PackedMatrix {
                 parts.push(Part { columns, depth, units: start..end, smallest: Smallest::NONE });
             }
         }
-        let mut units = vec![0; end];
-        let threads = if n * k < 1 << 16 { 1 } else { parallel::threads()? };
-        let mut pack = || {
-            let mut seen = Smallest::NONE;
-            for part in &mut parts {
-                let memory = &mut units[part.units.clone()];
-                let place = (&part.columns, &part.depth);
-                let smallest = pack_block(level, &transposed, unit, place, nr, memory, threads);
-                seen = if part.depth.start == 0 { smallest } else { seen.and(smallest) };
-                part.smallest = seen;
-            }
-        };
-        if threads == 1 {
-            pack()
-        } else {
-            parallel::install(pack)?
+        let mut units = Lines::new(end);
+        let helpers = if n * k < 1 << 16 { None } else { Helpers::new()? };
+        let mut seen = Smallest::NONE;
+        for part in &mut parts {
+            let memory = &mut units[part.units.clone()];
+            let place = (&part.columns, &part.depth);
+            let smallest = pack_block(level, &transposed, unit, place, nr, memory, helpers.as_ref());
+            seen = if part.depth.start == 0 { smallest } else { seen.and(smallest) };
+            part.smallest = seen;
         }
         let scales = end_scales(&transposed, false);
         Ok(Self { level, shape: (k, n), unit, units, parts, scales })
@@ -143,7 +137,7 @@ impl PackedMatrix {
     /// Bytes that it takes.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.units.len() * size_of::<u32>()
+        self.parts.last().map_or(0, |part| part.units.end) * size_of::<u32>()
             + self.scales.as_ref().map_or(0, |scales| size_of_val(&scales[..]))
     }
 

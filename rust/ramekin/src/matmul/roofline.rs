@@ -7,6 +7,7 @@ use super::kernel::{Corner, Ends, tile, tile_shape};
 use super::pairs;
 use super::panel::{DEPTH, ROW, Unit};
 use super::peak::Peak;
+use super::scratch::Lines;
 use crate::isa::{Kernel, Level};
 use crate::simd::Simd;
 
@@ -49,7 +50,9 @@ impl Kernel for Measure {
         let operations = (2 * rows * columns * LINES * self.unit.elements()) as f64;
         // Small enough for the first-level cache with room to spare.
         let depth = DEPTH / 2;
-        let (a, b) = (vec![0x3f80_3f80_u32; rows * ROW], vec![0x3f80_3f80_u32; depth * columns]);
+        let (mut a, mut b) = (Lines::new(rows * ROW), Lines::new(depth * columns));
+        a.fill(0x3f80_3f80);
+        b.fill(0x3f80_3f80);
         let mut c = vec![0.0f32; rows * columns];
         let mut best = Roofline { peak: 0.0, kernel: 0.0 };
         let end = Instant::now() + self.time;

@@ -1,27 +1,34 @@
 //! A vector times a matrix: the matrix is read once, so it is decoded on the way and never packed.
 
-use rayon::prelude::*;
-
 use super::by_half::ByHalf;
 use super::operand::{Codes, Operand};
 use super::source::{Bfloat16s, Bytes, Float16s, Floats, Looked, Source, Way, Words};
 use super::strip::{along, strip};
 use super::tile::{Area, LINES, RUN, Reader, Tile};
 use crate::isa::{Kernel, Level};
+use crate::parallel::Helpers;
 use crate::simd::{Simd, prefetch, transpose_bytes};
 
 /// The fewest elements of the product that a thread is woken for.
 const SHARE: usize = 4 * RUN;
 
 /// `c = w x`: `x` is a row, and so is each element's part of `w`.
-pub(super) fn product(level: Level, x: &Operand<'_>, w: &Operand<'_>, c: &mut [f32], threads: usize) {
+pub(super) fn product(
+    level: Level,
+    x: &Operand<'_>,
+    w: &Operand<'_>,
+    c: &mut [f32],
+    helpers: Option<&Helpers>,
+) {
     let x = level.run(Values(x));
     let multiply = |(first, c): (usize, &mut [f32])| level.run(Rows { w, x: &x, first, c });
-    let share = c.len().div_ceil(threads).next_multiple_of(RUN).max(SHARE);
-    if threads == 1 || share >= c.len() {
-        multiply((0, c));
-    } else {
-        c.par_chunks_mut(share).enumerate().for_each(|(i, c)| multiply((i * share, c)));
+    let share = c.len().div_ceil(helpers.map_or(1, Helpers::threads)).next_multiple_of(RUN).max(SHARE);
+    match helpers {
+        Some(helpers) if share < c.len() => {
+            let count = c.len().div_ceil(share);
+            helpers.share(c.chunks_mut(share).enumerate(), count, |(i, c)| multiply((i * share, c)));
+        }
+        _ => multiply((0, c)),
     }
 }
 

@@ -88,8 +88,7 @@ class _Accelerate:
 
         Arrays with gaps, which NumPy casts one element at a time, and those of fewer than 128 elements (1024
         where bfloat16 is concerned) are looked up in tables of ``ml_dtypes``' answers if they go from or to a
-        format of a byte, and rounded on the spot if they go to bfloat16, but from float16; bfloat16 to
-        float16 and float64 are left to ``ml_dtypes``. Large arrays use the
+        format of a byte, and converted on the spot if they go from or to bfloat16. Large arrays use the
         threads of :func:`~ramekin.set_num_threads`.
 
         May be called at any time and more than once.

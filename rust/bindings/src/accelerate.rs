@@ -18,7 +18,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
-use crate::casts::{self, Answers, BFLOAT16, FLOAT16_KIND, FLOAT32_KIND, KINDS, is_byte};
+use crate::casts::{self, Answers, BFLOAT16, FLOAT16_KIND, FLOAT32_KIND, FLOAT64_KIND, KINDS, is_byte};
 use crate::system::level;
 
 /// NumPy's `PyArray_VectorUnaryFunc`.
@@ -90,8 +90,12 @@ unsafe extern "C" fn cast<const FROM: usize, const TO: usize>(
             {
                 return casts::few_bytes(TO, src.cast(), dst.cast(), n as usize, answers);
             }
-            let done = if const { TO == BFLOAT16 } {
+            let done = if const { FROM > BFLOAT16 && FROM < FLOAT16_KIND } {
+                false
+            } else if const { TO == BFLOAT16 } {
                 casts::few_to_bfloat16::<FROM>(src.cast(), dst.cast(), n as usize)
+            } else if const { FROM == BFLOAT16 && (TO == FLOAT16_KIND || TO == FLOAT64_KIND) } {
+                casts::few_bfloat16::<TO>(src.cast(), dst.cast(), n as usize)
             } else if const { is_byte(TO) } {
                 let answers = if const { FROM == FLOAT16_KIND } {
                     HALVES[TO].float16.get()

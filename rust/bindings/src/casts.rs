@@ -34,6 +34,9 @@ pub(crate) const FLOAT16_KIND: usize = 12;
 /// The place of float32.
 pub(crate) const FLOAT32_KIND: usize = 13;
 
+/// The place of float64.
+pub(crate) const FLOAT64_KIND: usize = 14;
+
 /// The answer, of a byte, for every code of 16 bits.
 pub(crate) type Answers = [u8; 1 << 16];
 
@@ -73,21 +76,23 @@ pub(crate) unsafe fn few_bytes(to: usize, src: *const u8, dst: *mut u8, n: usize
     }
 }
 
-/// The float32 that `ml_dtypes` makes of a number of C first, as bits; of bfloat16 too.
+/// The float32 that `ml_dtypes` makes of a number first, as bits.
 ///
 /// # Safety
 ///
-/// An element of kind `FROM`, which is bfloat16 or C's but float16, at `src`.
+/// An element of kind `FROM`, which is bfloat16 or C's, at `src`; of float16 none that is infinite or NaN.
 #[inline(always)]
 unsafe fn float32_bits<const FROM: usize>(src: *const u8) -> u32 {
     // SAFETY: the caller vouches for the element. `bool` is a byte of 0 or 1.
     unsafe {
         let value = match FROM {
             BFLOAT16 => return u32::from(*src.cast::<u16>()) << 16,
+            FLOAT16_KIND => return float16_bits(*src.cast::<u16>()),
             FLOAT32_KIND => return *src.cast::<u32>(),
-            14 => *src.cast::<f64>() as f32,
-            15 | 17 => f32::from(*src),
+            FLOAT64_KIND => *src.cast::<f64>() as f32,
+            15 => return u32::from(*src) * ONE,
             16 => f32::from(*src.cast::<i8>()),
+            17 => f32::from(*src),
             18 => f32::from(*src.cast::<i16>()),
             19 => f32::from(*src.cast::<u16>()),
             20 => *src.cast::<i32>() as f32,
@@ -99,6 +104,17 @@ unsafe fn float32_bits<const FROM: usize>(src: *const u8) -> u32 {
     }
 }
 
+/// A finite float16 as the bits of a float32.
+#[inline(always)]
+fn float16_bits(code: u16) -> u32 {
+    let (sign, magnitude) = (u32::from(code & 0x8000) << 16, u32::from(code & 0x7fff));
+    // The exponents' biases are 112 apart; subnormals count 2^-24.
+    let subnormal = (magnitude as f32 * f32::from_bits(ONE - (24 << 23))).to_bits();
+    sign | if magnitude < 0x0400 { subnormal } else { (magnitude << 13) + (112 << 23) }
+}
+
+/// 1 in float32.
+const ONE: u32 = 0x3f80_0000;
 const INFINITY: u32 = 0x7f80_0000;
 
 /// Casts a few elements to a format of a byte by its answers for every float16, or else for every bfloat16. False if an
@@ -121,12 +137,11 @@ pub(crate) unsafe fn few_to_bytes<const FROM: usize>(
         // SAFETY: the caller vouches for both ends.
         unsafe {
             let at = src.add(i * size(FROM));
+            if is_special::<FROM>(at) {
+                return false;
+            }
             let code = if const { FROM == FLOAT16_KIND } {
-                let code = *at.cast::<u16>();
-                if code & 0x7c00 == 0x7c00 {
-                    return false;
-                }
-                u32::from(code)
+                u32::from(*at.cast::<u16>())
             } else {
                 let bits = float32_bits::<FROM>(at);
                 if bits & INFINITY == INFINITY {
@@ -140,25 +155,67 @@ pub(crate) unsafe fn few_to_bytes<const FROM: usize>(
     true
 }
 
-/// Casts a few elements to bfloat16; false if that is not quicker than the former function, or a NaN is among them.
+/// Whether a float16 is infinite or NaN; others are not asked.
 ///
 /// # Safety
 ///
-/// As [`cast`], to bfloat16.
+/// An element of kind `FROM` at `src`.
+#[inline(always)]
+unsafe fn is_special<const FROM: usize>(src: *const u8) -> bool {
+    // SAFETY: the caller vouches for the element.
+    FROM == FLOAT16_KIND && unsafe { *src.cast::<u16>() & 0x7c00 == 0x7c00 }
+}
+
+/// Casts a few elements to bfloat16; false as [`few_to_bytes`].
+///
+/// # Safety
+///
+/// As [`cast`], from a kind of C to bfloat16.
 #[inline(always)]
 pub(crate) unsafe fn few_to_bfloat16<const FROM: usize>(src: *const u8, dst: *mut u16, n: usize) -> bool {
-    if const { FROM <= FLOAT16_KIND } {
-        return false;
-    }
     for i in 0..n {
         // SAFETY: the caller vouches for both ends.
         unsafe {
-            let bits = float32_bits::<FROM>(src.add(i * size(FROM)));
-            if bits & 0x7fff_ffff > INFINITY {
+            let at = src.add(i * size(FROM));
+            if is_special::<FROM>(at) {
+                return false;
+            }
+            let bits = float32_bits::<FROM>(at);
+            if const { FROM == FLOAT32_KIND || FROM == FLOAT64_KIND } && bits & 0x7fff_ffff > INFINITY {
                 return false;
             }
             // To nearest, ties to even: a carry goes into the exponent, up to infinity.
             *dst.add(i) = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+        }
+    }
+    true
+}
+
+/// Casts a few bfloat16 to float64 or float16; false if one of them is infinite or NaN, or beyond the normal numbers of
+/// float16, of which the caller must cast them all.
+///
+/// # Safety
+///
+/// As [`cast`], from bfloat16 to one of these two.
+#[inline(always)]
+pub(crate) unsafe fn few_bfloat16<const TO: usize>(src: *const u16, dst: *mut u8, n: usize) -> bool {
+    for i in 0..n {
+        // SAFETY: the caller vouches for both ends.
+        unsafe {
+            let code = *src.add(i);
+            let magnitude = code & 0x7fff;
+            if const { TO == FLOAT64_KIND } {
+                if magnitude >= 0x7f80 {
+                    return false;
+                }
+                *dst.cast::<f64>().add(i) = f64::from(f32::from_bits(u32::from(code) << 16));
+            } else {
+                // Exponents from -14 to 15, whose bias is 112 less in float16; three bits more of mantissa.
+                if !(113 << 7..143 << 7).contains(&magnitude) {
+                    return false;
+                }
+                *dst.cast::<u16>().add(i) = code & 0x8000 | (magnitude - (112 << 7)) << 3;
+            }
         }
     }
     true

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,3 +44,14 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
         timeout=120,
         check=False,
     )
+
+
+def repository_file(name: str) -> Path:
+    """Find a file of the repository that these tests are part of; skip the test or module if it is not there.
+
+    The suite also runs by itself, against an installed wheel.
+    """
+    path = Path(__file__).parent.parent / name
+    if not path.exists():
+        pytest.skip(f"{name} of the repository is not beside the tests", allow_module_level=True)
+    return path

@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 RUST   := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo pictures test fuzz check format wheel clean
+.PHONY: help build demo pictures test fuzz check format wheel test-wheel clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 # Rebuilt when the Rust source or the package's metadata change; Python source is used in place.
 $(VENV)/.built: $(RUST) pyproject.toml
@@ -55,6 +55,9 @@ wheel: build ## make dist: a manylinux2014 wheel for Python 3.10 and later, and 
 	$(BIN)/maturin build --release --locked --zig --compatibility manylinux2014 --out dist
 	$(BIN)/maturin sdist --out dist
 	$(BIN)/auditwheel show dist/*.whl
+
+test-wheel: ## run the tests against dist/*.whl in a fresh environment, away from the source
+	$(PYTHON) .ci/test_wheel.py
 
 clean: ## remove what was built
 	rm -rf target $(VENV) demo dist python/ramekin/*.so

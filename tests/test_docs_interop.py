@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-from conftest import run_python
+from conftest import repository_file, run_python
 
-PAGE = (Path(__file__).parent.parent / "docs/interop.md").read_text(encoding="utf-8")
+PAGE = repository_file("docs/interop.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from conftest import run_python
+from conftest import repository_file, run_python
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+PATH = repository_file("README.md")
+README = PATH.read_text(encoding="utf-8")
 
 
 def test_example():
@@ -25,4 +25,4 @@ def test_relative_links_lead_somewhere():
     links = re.findall(r"\]\((?!http)([^)#]+)", README)
     assert len(links) >= 8
     for link in links:
-        assert (Path(__file__).parent.parent / link).exists(), link
+        assert (PATH.parent / link).exists(), link

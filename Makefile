@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 RUST   := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo pictures test fuzz check format wheel test-wheel clean
+.PHONY: help build demo pictures test fuzz check format audit wheel test-wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -47,6 +47,10 @@ format: build ## rewrite the source as the formatters want it
 	cargo fmt --all
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+audit: build ## judge the dependencies: licences, sources, known vulnerabilities
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/python .ci/audit.py
 
 # zig links against an old C library, so that the wheel runs on Linux systems from 2014 on.
 wheel: build ## make dist: a manylinux2014 wheel for Python 3.10 and later, and an sdist

@@ -34,6 +34,16 @@ def quiet_peers() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training that begins all the same fails the test."""
+
+    def fit(*_: object, **__: object) -> None:
+        raise AssertionError("training has begun")
+
+    monkeypatch.setattr("ramekin.trainer.Trainer.fit", fit)
+
+
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run code in a fresh interpreter."""
     return subprocess.run(
@@ -55,3 +65,27 @@ def repository_file(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{name} of the repository is not beside the tests", allow_module_level=True)
     return path
+
+
+def leaves_other_threads_running(before: str, work: str) -> bool:
+    """Tell whether a thread of Python's that looks at the clock every millisecond does so during the work."""
+    done = run_python(f"""
+import threading, time, numpy as np, ramekin as rk
+{before}
+ticks = []
+def tick():
+    while not done.is_set():
+        ticks.append(time.perf_counter())
+        time.sleep(0.001)
+done = threading.Event()
+thread = threading.Thread(target=tick)
+thread.start()
+began = time.perf_counter()
+{work}
+ended = time.perf_counter()
+done.set()
+thread.join()
+print(sum(began < t < ended for t in ticks) >= 3)
+""")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip() == "True"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ramekin as rk
-from conftest import repository_file, run_python
+from conftest import leaves_other_threads_running, repository_file, run_python
 from hostile import assert_environment_does_not_show, needs_mxcsr
 from ramekin import _native
 
@@ -212,26 +212,8 @@ def test_bits_do_not_depend_on_torchs_flush_denormal():
 
 
 def test_long_work_leaves_other_threads_running():
-    code = """
-import threading, time, numpy as np, ramekin as rk
-x = np.ones(1 << 26, np.float32)
-ticks = []
-def tick():
-    while not done.is_set():
-        ticks.append(time.perf_counter())
-        time.sleep(0.001)
-done = threading.Event()
-thread = threading.Thread(target=tick)
-thread.start()
-began = time.perf_counter()
-rk.cast(x, rk.float8_e4m3fn, rounding="stochastic", seed=0)
-ended = time.perf_counter()
-done.set()
-thread.join()
-print(sum(began < t < ended for t in ticks) >= 3)
-"""
-    done = run_python(code)
-    assert done.stdout.strip() == "True", done.stderr
+    work = 'rk.cast(x, rk.float8_e4m3fn, rounding="stochastic", seed=0)'
+    assert leaves_other_threads_running("x = np.ones(1 << 26, np.float32)", work)
 
 
 @pytest.mark.skipif(platform.system() == "Windows", reason="sends a signal")

@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 RUST   := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo pictures docs test fuzz check format wheel clean
+.PHONY: help build demo pictures docs test fuzz check format audit wheel test-wheel clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 # Rebuilt when the Rust source or the package's metadata change; Python source is used in place.
 $(VENV)/.built: $(RUST) pyproject.toml
@@ -53,6 +53,10 @@ format: build ## rewrite the source as the formatters want it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+audit: build ## judge the dependencies: licences, sources, known vulnerabilities
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/python .ci/audit.py
+
 # zig links against an old C library, so that the wheel runs on Linux systems from 2014 on.
 wheel: build ## make dist: a manylinux2014 wheel for Python 3.10 and later, and an sdist
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "maturin[zig]>=1.9,<2" auditwheel
@@ -60,6 +64,9 @@ wheel: build ## make dist: a manylinux2014 wheel for Python 3.10 and later, and 
 	$(BIN)/maturin build --release --locked --zig --compatibility manylinux2014 --out dist
 	$(BIN)/maturin sdist --out dist
 	$(BIN)/auditwheel show dist/*.whl
+
+test-wheel: ## run the tests against dist/*.whl in a fresh environment, away from the source
+	$(PYTHON) .ci/test_wheel.py
 
 clean: ## remove what was built
 	rm -rf target $(VENV) demo dist docs/_build python/ramekin/*.so

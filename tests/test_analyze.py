@@ -8,15 +8,15 @@ import json
 import math
 import os
 import re
-import subprocess
-import sys
 from collections import Counter
+from functools import partial
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 import ramekin as rk
+from commands import lines, run_command
 from ramekin.cli.main import main
 from ramekin.storage.npy import read_npy
 
@@ -119,13 +119,7 @@ def test_what_is_refused():
 # --- the command ---
 
 
-def run(*arguments, **environment):
-    clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR", "NO_COLOR")}
-    return subprocess.run(
-        [sys.executable, "-m", "ramekin", "analyze", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, check=False, encoding="utf-8",
-        env=clean | {"PYTHONIOENCODING": "utf-8"} | environment,
-    )  # fmt: skip
+run = partial(run_command, "analyze")
 
 
 @pytest.fixture
@@ -153,10 +147,6 @@ bfloat16, 2, 4 bytes; magnitudes from 1.5 to 1.5; NaNs: 1
  mxfp8_e4m3         3   -inf      inf       inf      50       0
 not floats: n
 """
-
-
-def lines(text):
-    return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
 def test_golden_output(source):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 import ramekin
+from commands import run_command as run, strict_json
 from ramekin.amp import recipes
 from ramekin.cli.main import main
 
@@ -21,26 +21,6 @@ FAST = ["--recipes", "float32", "float8", "--epochs", "2"]
 
 def names(directory: Path) -> list[str]:
     return sorted(entry.name for entry in directory.iterdir())
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, neither input nor output a terminal."""
-    clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR", "NO_COLOR")}
-    return subprocess.run(
-        [sys.executable, "-m", "ramekin", *arguments],
-        capture_output=True, text=True, timeout=120, check=False, encoding="utf-8",
-        env=clean | {"PYTHONIOENCODING": "utf-8"} | environment,
-    )  # fmt: skip
-
-
-def records(output: str) -> list[dict[str, Any]]:
-    """The JSON, refusing NaN and Infinity, which JSON does not have."""
-
-    def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is not JSON")
-
-    parsed: list[dict[str, Any]] = json.loads(output, parse_constant=refuse)
-    return parsed
 
 
 def without_times(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -53,7 +33,7 @@ def without_times(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_json_schema() -> None:
     done = run("compare", "--task", "classify", "autoencode", *FAST, "--seed", "3", "4", "--json", "-")
     assert done.returncode == 0, done.stderr
-    runs = records(done.stdout)
+    runs = strict_json(done.stdout)
     assert [(r["task"], r["recipe"], r["seed"]) for r in runs] == [
         (task, recipe, seed)
         for task in ("classify", "autoencode")
@@ -82,7 +62,7 @@ def test_same_seed_same_bits() -> None:
         run("compare", "--task", "autoencode", *FAST, "--seed", "11", "--json", "-") for _ in range(2)
     )
     assert first.returncode == second.returncode == 0
-    assert without_times(records(first.stdout)) == without_times(records(second.stdout))
+    assert without_times(strict_json(first.stdout)) == without_times(strict_json(second.stdout))
 
 
 def test_seeds_count_from_one_on(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +71,7 @@ def test_seeds_count_from_one_on(capsys: pytest.CaptureFixture[str]) -> None:
     for seeds in (["--seeds", "3"], ["--seed", "0", "1", "2"], ["--seed", "2", "--seeds", "2"]):
         assert main([*arguments, *seeds]) == 0
         captured = capsys.readouterr()
-        results.append(without_times(records(captured.out)))
+        results.append(without_times(strict_json(captured.out)))
         assert f"mean of {len(results[-1])} seeds" in captured.err
     assert results[0] == results[1]
     assert [record["seed"] for record in results[2]] == [2, 3]
@@ -100,7 +80,7 @@ def test_seeds_count_from_one_on(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_defaults_are_all_recipes_on_classify(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--epochs", "1", "--json", "-"]) == 0
-    runs = records(capsys.readouterr().out)
+    runs = strict_json(capsys.readouterr().out)
     assert [record["recipe"] for record in runs] == list(recipes())
     assert {(record["task"], record["seed"]) for record in runs} == {("classify", 0)}
 
@@ -127,7 +107,7 @@ def test_schedules_stand_where_recipes_do() -> None:
         "--epochs", "2", "--json", "-", COLUMNS="30",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    runs = {record["recipe"]: record for record in records(done.stdout)}
+    runs = {record["recipe"]: record for record in strict_json(done.stdout)}
     assert list(runs) == ["float32", "bfloat16", staged, "float8:30steps,bfloat16:rest"]
     assert runs[staged]["bits"] == "8/8/8>16/16/16>32/32/32"
     # 58 steps: 29 in float8, then until 0.9 * 58 = 52.2.
@@ -168,7 +148,7 @@ def test_report_plot_and_json_files(tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for part in ("float8", "64-", "2 epochs", ramekin.__version__, "<svg", "layer by layer"):
         assert part in text
-    assert len(records(data.read_text())) == 2
+    assert len(strict_json(data.read_text())) == 2
 
 
 def test_without_matplotlib_the_rest_is_done(tmp_path: Path) -> None:
@@ -206,16 +186,6 @@ def test_version_and_help() -> None:
 
 
 # --- what it refuses: one line, exit code 2, before training ---
-
-
-@pytest.fixture
-def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training that begins all the same fails the test."""
-
-    def fit(*_: object, **__: object) -> None:
-        raise AssertionError("training has begun")
-
-    monkeypatch.setattr("ramekin.trainer.Trainer.fit", fit)
 
 
 @pytest.mark.usefixtures("no_training")
@@ -349,7 +319,7 @@ sys.exit(main(["compare", "--epochs", "100000", "--json", {str(path)!r}]))
 def test_auto_stands_where_a_recipe_does() -> None:
     done = run("compare", "--recipes", "auto", "--epochs", "3", "--json", "-")
     assert done.returncode == 0, done.stderr
-    (record,) = records(done.stdout)
+    (record,) = strict_json(done.stdout)
     assert (record["recipe"], record["bits"]) == ("auto", "8/8/8")
     assert record["switches"][0] == {
         "step": 0,

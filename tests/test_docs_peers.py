@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 
-_path = Path(__file__).parent.parent / "docs" / "peer_tables.py"
+from conftest import repository_file
+
+_path = repository_file("docs/peer_tables.py")
 _spec = importlib.util.spec_from_file_location("peer_tables", _path)
 peer_tables = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(peer_tables)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parent.parent / "docs"
+from conftest import repository_file
+
+DOCS = repository_file("docs/guide.md").parent
 
 _spec = importlib.util.spec_from_file_location("guide_pictures", DOCS / "guide_pictures.py")
 guide_pictures = importlib.util.module_from_spec(_spec)

@@ -6,13 +6,13 @@ import argparse
 import importlib
 import inspect
 import re
-from pathlib import Path
 
 import pytest
 
+from conftest import repository_file
 from ramekin.cli.main import _parser
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = repository_file("docs/guide.md").parent
 
 MODULES = (
     "ramekin",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
+from conftest import repository_file
 from examples import Block, blocks_of
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = repository_file("docs/guide.md").parent
 ENGLISH = (DOCS / "guide.md").read_text("utf-8")
 JAPANESE = (DOCS / "ja" / "guide.md").read_text("utf-8")
 

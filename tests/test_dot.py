@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 import ramekin as rk
-from conftest import run_python
+from conftest import leaves_other_threads_running, run_python
 from exact_chain import OPERANDS, assert_same_bits, fma, random
 from hostile import assert_environment_does_not_show, needs_mxcsr
 from ramekin import _native
@@ -164,26 +164,8 @@ def test_empty():
 
 
 def test_long_vectors_leave_other_threads_running():
-    code = """
-import threading, time, numpy as np, ramekin as rk
-x = np.broadcast_to(np.ones(1, np.float32), 1 << 27)
-ticks = []
-def tick():
-    while not done.is_set():
-        ticks.append(time.perf_counter())
-        time.sleep(0.001)
-done = threading.Event()
-thread = threading.Thread(target=tick)
-thread.start()
-began = time.perf_counter()
-rk.dot(x, x)
-ended = time.perf_counter()
-done.set()
-thread.join()
-print(sum(began < t < ended for t in ticks) >= 3)
-"""
-    done = run_python(code)
-    assert done.stdout.strip() == "True", done.stderr
+    before = "x = np.broadcast_to(np.ones(1, np.float32), 1 << 27)"
+    assert leaves_other_threads_running(before, "rk.dot(x, x)")
 
 
 LEVELS = """

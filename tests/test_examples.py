@@ -1,10 +1,7 @@
-"""The examples of all pages and docstrings run and give what they say; ``examples.py`` tells how."""
+"""The examples of all pages run and give what they say; ``examples.py`` tells how."""
 
 from __future__ import annotations
 
-import doctest
-import importlib
-import pkgutil
 import re
 import subprocess
 import sys
@@ -14,9 +11,10 @@ import pytest
 
 import examples
 import ramekin as rk
+from conftest import repository_file
 
 ROOT = examples.ROOT
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [repository_file("README.md"), *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if "_build" not in page.parts]
 
 
@@ -59,28 +57,6 @@ def test_relative_links_lead_somewhere(page):
 
 def test_the_readme_leads_to_the_documentation():
     assert "](docs/" in (ROOT / "README.md").read_text("utf-8")
-
-
-def docstrings() -> list[doctest.DocTest]:
-    found = []
-    for info in pkgutil.walk_packages(rk.__path__, "ramekin."):
-        if not info.name.endswith("__main__"):
-            importlib.import_module(info.name)
-            # Some modules are hidden by a function of their name.
-            module = sys.modules[info.name]
-            found += doctest.DocTestFinder().find(module, info.name, globs={**vars(module), "rk": rk})
-    return [one for one in found if one.examples]
-
-
-DOCSTRINGS = docstrings()
-
-
-@pytest.mark.parametrize("example", DOCSTRINGS, ids=lambda one: one.name)
-def test_docstring(example):
-    report: list[str] = []
-    result = doctest.DocTestRunner(verbose=False).run(example, out=report.append)
-    assert result.attempted == len(example.examples)
-    assert not result.failed, "".join(report)
 
 
 @pytest.mark.parametrize(

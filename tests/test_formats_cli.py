@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
 
 import ramekin as rk
+from commands import lines, run_command
 from ramekin.cli.main import main
 from ramekin.exact import full_text
 
@@ -27,18 +26,7 @@ CUSTOM = [
 FORMATS = [*(fmt for fmt in rk.formats() if fmt.bits <= 16), *CUSTOM]
 
 
-def run(*arguments, **environment):
-    """The command in a process of its own, neither input nor output a terminal."""
-    clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR", "NO_COLOR")}
-    return subprocess.run(
-        [sys.executable, "-m", "ramekin", "formats", *arguments],
-        capture_output=True, text=True, timeout=120, check=False, encoding="utf-8",
-        env=clean | {"PYTHONIOENCODING": "utf-8"} | environment,
-    )  # fmt: skip
-
-
-def lines(text):
-    return [line.rstrip() for line in text.splitlines() if line.strip()]
+run = partial(run_command, "formats")
 
 
 # --- facts ---

@@ -87,6 +87,43 @@ print(good)
     assert done.stdout.strip() == "8", done.stderr
 
 
+@posix
+def test_children_forked_while_another_thread_resizes_the_pool():
+    """Its lock is held most of the time then, and an import's at first maybe, by a thread that no child has."""
+    code = """
+import os, signal, threading, warnings, numpy as np, ramekin as rk
+warnings.simplefilter("ignore")
+x = np.ones(1 << 18, np.float32)
+def work():
+    return int(rk.cast(x, "float8_e4m3fn").view(np.uint8).sum(dtype=np.int64))
+right = work()
+stop = threading.Event()
+def keep_resizing():
+    while not stop.is_set():
+        for n in (2, 3):
+            rk.set_num_threads(n)
+            work()
+thread = threading.Thread(target=keep_resizing)
+thread.start()
+good = 0
+for _ in range(200):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if work() == right and rk.get_num_threads() in (2, 3) else 1)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status != 0:
+        print("a child ended with", status)
+        break
+    good += 1
+stop.set()
+thread.join()
+print(good)
+"""
+    done = run_python(code)
+    assert done.stdout.strip() == "200", done.stdout + done.stderr
+
+
 def test_eight_threads_at_once():
     """Casting, packing, products and scaling by eight Python threads, each of which checks every result."""
     rng = np.random.default_rng(4)

@@ -7,8 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ramekin.amp import Recipe, Schedule, as_recipe, as_schedule, recipes
 from ramekin.formats import float8_e5m2

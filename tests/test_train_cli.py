@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import ramekin as rk
+from commands import run_command as run, strict_json
 from ramekin import storage
 from ramekin.cli.main import main
 from ramekin.cli.progress import state
@@ -26,23 +27,9 @@ from ramekin.trainer import Progress, Trainer
 FAST = ["train", "--epochs", "2"]
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, neither input nor output a terminal."""
-    clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR", "NO_COLOR")}
-    return subprocess.run(
-        [sys.executable, "-m", "ramekin", *arguments],
-        capture_output=True, text=True, timeout=120, check=False, encoding="utf-8",
-        env=clean | {"PYTHONIOENCODING": "utf-8"} | environment,
-    )  # fmt: skip
-
-
 def outcome(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     assert main([*arguments, "--json", "-"]) == 0
-
-    def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is not JSON")
-
-    parsed: dict[str, Any] = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    parsed: dict[str, Any] = strict_json(capsys.readouterr().out)
     return parsed
 
 
@@ -202,16 +189,6 @@ def test_arrays_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 # --- plan ---
-
-
-@pytest.fixture
-def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training that begins all the same fails the test."""
-
-    def fit(*_: object, **__: object) -> None:
-        raise AssertionError("training has begun")
-
-    monkeypatch.setattr("ramekin.trainer.Trainer.fit", fit)
 
 
 PLAN = """\

@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 import ramekin as rk
+from commands import run_command
 from ramekin import _native
 from ramekin.cli.main import main
 
@@ -20,14 +22,7 @@ QUICK = ["--format", "float8_e4m3fn", "--rounding", "ties-to-even"]
 EIGHT_BITS_OR_LESS = [fmt.name for fmt in rk.formats() if fmt.bits <= 8]
 
 
-def run(*arguments, **environment):
-    """The command in a process of its own, neither input nor output a terminal."""
-    clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR", "NO_COLOR")}
-    return subprocess.run(
-        [sys.executable, "-m", "ramekin", "verify", *arguments],
-        capture_output=True, text=True, timeout=120, check=False, encoding="utf-8",
-        env=clean | {"PYTHONIOENCODING": "utf-8"} | environment,
-    )  # fmt: skip
+run = partial(run_command, "verify")
 
 
 def broken_proof(method):

@@ -7,7 +7,7 @@ it.
 from __future__ import annotations
 
 import operator
-import secrets
+import os
 from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
@@ -268,7 +268,7 @@ def cast_target(dtype: FormatLike) -> FloatFormat | None:
 def philox_key(rounding: str, seed: SupportsIndex | None) -> int:
     """Return the 64 bits that stochastic rounding starts from."""
     if seed is None:
-        return secrets.randbits(64) if rounding == "stochastic" else 0
+        return int.from_bytes(os.urandom(8), "little") if rounding == "stochastic" else 0
     key = operator.index(seed)
     if not 0 <= key < 1 << 64:
         raise ValueError(f"seed {key}; accepted: 0 to 2**64 - 1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +10,7 @@ from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 
-from ramekin.convert import encode
+from ramekin.convert import encode, philox_key
 from ramekin.exact import Exact, Given, decimal_text, float64_by_odd, read_number, value_of
 from ramekin.formats import FloatFormat, FormatLike, as_format, formats
 
@@ -216,7 +215,7 @@ def inspect(
     given = read_number(value)
     into = list(dict.fromkeys(_formats(format, given)))
     if seed is None and rounding == "stochastic":
-        seed = secrets.randbits(64)  # one for all, for a number is rounded more than once here
+        seed = philox_key(rounding, None)  # one for all, for a number is rounded more than once here
 
     def rounded(number: Exact, fmt: FloatFormat) -> int:
         stand_in = np.float64(float64_by_odd(number))

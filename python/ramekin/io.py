@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,6 +160,6 @@ def _is_special(target: Path) -> bool:
 
 def _create_beside(target: Path) -> tuple[int, Path]:
     """Return a new file in the target's directory, with the permissions that the umask leaves."""
-    temporary = target.parent / f".ramekin-{secrets.token_hex(8)}.tmp"
+    temporary = target.parent / f".ramekin-{os.urandom(8).hex()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     return os.open(temporary, flags, 0o666), temporary

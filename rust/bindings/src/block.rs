@@ -1,8 +1,7 @@
 //! Block quantisation of arrays of any strides, to and from contiguous codes and scales.
 
 use std::slice;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use numpy::{Element, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods, dtype};
 use pyo3::exceptions::PyTypeError;
@@ -11,17 +10,17 @@ use ramekin::block::{
     self, Array, Elements, Parts, Quantize, Scale, ScaleRounding, Scales, ScalesMut, Scheme,
 };
 use ramekin::convert::Code;
-use ramekin::parallel::{self, ThreadsError};
+use ramekin::parallel::ThreadsError;
 
 use crate::array::{elements, elements_mut, holds, readable, with_element, writable};
 use crate::convert::options;
 use crate::format::Format;
+use crate::interrupt::watched;
 use crate::small::format_of;
 use crate::system::{level, value_error};
 
-/// Elements from which on Ctrl-C ends the work, and how often it is looked for.
+/// Elements from which on Ctrl-C ends the work.
 const LONG: usize = 1 << 24;
-const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Largest absolute and relative error; sums of squared errors, of squares, of products with the result and of its
 /// squares; how many overflowed, underflowed and were not finite; how many there were.
@@ -142,18 +141,7 @@ fn interruptible<R: Send>(
     if elements < LONG {
         return py.detach(work).map_err(value_error);
     }
-    let mut interrupt = None;
-    let look = || {
-        if let Err(raised) = Python::attach(|py| py.check_signals()) {
-            interrupt.get_or_insert(raised);
-            stop.store(true, Ordering::Relaxed);
-        }
-    };
-    let done = py
-        .detach(|| parallel::install_watched(work, INTERVAL, look))
-        .map_err(value_error)?
-        .map_err(value_error)?;
-    interrupt.map_or(Ok(done), Err)
+    watched(py, &stop, work, value_error)
 }
 
 /// Quantises `x`, whose last dimension the blocks' columns are of, to contiguous `codes` and `scales`.

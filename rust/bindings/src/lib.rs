@@ -12,6 +12,7 @@ mod convert;
 mod dlpack;
 mod dot;
 mod format;
+mod interrupt;
 mod math;
 mod matmul;
 mod operand;

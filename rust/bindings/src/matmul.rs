@@ -3,8 +3,7 @@
 use std::ffi::c_int;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 use std::{ptr, slice};
 
 use numpy::npyffi::{
@@ -15,10 +14,10 @@ use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use ramekin::matmul::{AccumulateError, Accumulator, Rights, Stack, matmul_accumulated_batch};
-use ramekin::parallel;
 
 use crate::accumulate::Sum;
 use crate::array::writable;
+use crate::interrupt::watched;
 use crate::operand::{Side, Source};
 use crate::packed::Packed;
 use crate::shape::{Shape, tuple};
@@ -26,11 +25,10 @@ use crate::system::{level, value_error};
 
 /// Multiply-adds up to which the interpreter is held: releasing it would cost as much.
 const SMALL: usize = 1 << 15;
-/// Multiply-adds from which on Ctrl-C ends a product, and how often it is looked for: from some milliseconds on.
+/// Multiply-adds from which on Ctrl-C ends a product: from some milliseconds on.
 const LONG: usize = 1 << 29;
 /// Other accumulators than float32's chain take longer by up to so many powers of two, vectors by some more.
 const SLOWER: u32 = 7;
-const INTERVAL: Duration = Duration::from_millis(20);
 
 /// The product of `a` and `b` in `out`, or in a new array; None where `a` or `b` must be brought to another form
 /// first.
@@ -219,15 +217,5 @@ fn multiply(
     if shape.work < long {
         return py.detach(multiply).map_err(refusal);
     }
-    let mut interrupt = None;
-    let look = || {
-        if let Err(raised) = Python::attach(|py| py.check_signals()) {
-            interrupt.get_or_insert(raised);
-            stop.store(true, Ordering::Relaxed);
-        }
-    };
-    py.detach(|| parallel::install_watched(multiply, INTERVAL, look))
-        .map_err(value_error)?
-        .map_err(refusal)?;
-    interrupt.map_or(Ok(()), Err)
+    watched(py, &stop, multiply, refusal)
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use crate::fpenv;
+use crate::once::once;
 use crate::simd::{Portable, Simd};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{X86Avx2, X86Avx512, X86Avx512Bf16};
@@ -168,7 +169,7 @@ impl std::error::Error for IsaError {}
 /// If `RAMEKIN_ISA` names no level or one that the CPU lacks.
 pub fn active() -> Result<Level, IsaError> {
     static ACTIVE: OnceLock<Result<Level, IsaError>> = OnceLock::new();
-    ACTIVE.get_or_init(|| choose(std::env::var("RAMEKIN_ISA").ok().as_deref())).clone()
+    once(&ACTIVE, || choose(std::env::var("RAMEKIN_ISA").ok().as_deref())).clone()
 }
 
 fn choose(asked: Option<&str>) -> Result<Level, IsaError> {

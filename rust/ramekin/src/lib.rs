@@ -14,6 +14,7 @@ pub mod fpenv;
 pub mod isa;
 pub mod math;
 pub mod matmul;
+mod once;
 pub mod parallel;
 pub mod random;
 pub mod reference;

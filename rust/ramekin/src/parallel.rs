@@ -1,114 +1,16 @@
-//! The thread pool: made at first use, resized on request, made anew in a forked child.
+//! Work shared by threads.
+
+mod pool;
 
 use std::cell::Cell;
-use std::fmt;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
-
+use self::pool::pool;
+pub use self::pool::{MAX_THREADS, ThreadsError, set_threads, threads};
 use crate::simd::prefetch;
 use crate::stream;
-
-struct State {
-    /// The process that the pool's threads live in: `fork` copies the pool's memory, not its threads.
-    process: u32,
-    threads: usize,
-    pool: Option<Arc<ThreadPool>>,
-}
-
-static STATE: Mutex<Option<State>> = Mutex::new(None);
-
-/// The most threads a pool may have.
-pub const MAX_THREADS: usize = 1024;
-
-/// A number of threads that cannot be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ThreadsError(String);
-
-impl fmt::Display for ThreadsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; accepted: 1 to {MAX_THREADS}", self.0)
-    }
-}
-
-impl std::error::Error for ThreadsError {}
-
-fn initial_threads() -> Result<usize, ThreadsError> {
-    match std::env::var("RAMEKIN_NUM_THREADS").ok().as_deref() {
-        None | Some("") => Ok(std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)),
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|n| (1..=MAX_THREADS).contains(n))
-            .ok_or_else(|| ThreadsError(format!("RAMEKIN_NUM_THREADS={text:?}"))),
-    }
-}
-
-fn with_state<R>(use_state: impl FnOnce(&mut State) -> R) -> Result<R, ThreadsError> {
-    let mut guard = STATE.lock().unwrap_or_else(PoisonError::into_inner);
-    let process = std::process::id();
-    let state = match guard.take() {
-        Some(state) if state.process == process => state,
-        Some(State { threads, pool, .. }) => {
-            // Dropping the parent's pool would wait for threads that do not exist here.
-            std::mem::forget(pool);
-            State { process, threads, pool: None }
-        }
-        None => State { process, threads: initial_threads()?, pool: None },
-    };
-    Ok(use_state(guard.insert(state)))
-}
-
-/// How many threads long work uses.
-///
-/// # Errors
-///
-/// If `RAMEKIN_NUM_THREADS` is no number of threads.
-pub fn threads() -> Result<usize, ThreadsError> {
-    with_state(|state| state.threads)
-}
-
-/// Sets how many threads long work uses from now on.
-///
-/// # Errors
-///
-/// If `threads` is 0 or above [`MAX_THREADS`].
-pub fn set_threads(threads: usize) -> Result<(), ThreadsError> {
-    if !(1..=MAX_THREADS).contains(&threads) {
-        return Err(ThreadsError(format!("{threads} threads")));
-    }
-    let mut guard = STATE.lock().unwrap_or_else(PoisonError::into_inner);
-    let process = std::process::id();
-    match guard.take() {
-        Some(state) if state.process == process && state.threads == threads => *guard = Some(state),
-        old => {
-            if let Some(State { process: of, pool, .. }) = old
-                && of != process
-            {
-                std::mem::forget(pool);
-            }
-            *guard = Some(State { process, threads, pool: None });
-        }
-    }
-    Ok(())
-}
-
-/// The pool of this process, made if there is none.
-fn pool() -> Result<Arc<ThreadPool>, ThreadsError> {
-    with_state(|state| match &state.pool {
-        Some(pool) => Ok(Arc::clone(pool)),
-        None => {
-            let pool = ThreadPoolBuilder::new()
-                .num_threads(state.threads)
-                .thread_name(|i| format!("ramekin-{i}"))
-                .build()
-                .map_err(|e| ThreadsError(format!("no pool of {} threads: {e}", state.threads)))?;
-            Ok(Arc::clone(state.pool.insert(Arc::new(pool))))
-        }
-    })?
-}
 
 /// Runs `work` on the pool, so that parallel iterators inside use it.
 ///
@@ -316,15 +218,5 @@ mod tests {
             assert_eq!(worked.into_inner(), n);
             assert!(dst.iter().enumerate().all(|(i, &x)| x == 2 * i));
         }
-    }
-
-    #[test]
-    fn pool_follows_the_setting() {
-        for n in [2, 1, 3] {
-            set_threads(n).unwrap();
-            assert_eq!(threads(), Ok(n));
-            assert_eq!(install(rayon::current_num_threads), Ok(n));
-        }
-        assert!(set_threads(0).unwrap_err().to_string().contains("1 to 1024"));
     }
 }

@@ -150,6 +150,7 @@ pub(crate) fn prefetch_far<T>(at: *const T) {
 
 /// How a byte becomes a float16: shifted left as a 16-bit word, then right with its sign, then masked.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no other level widens"))]
 pub(crate) struct Widening {
     pub left: u32,
     pub right: u32,

@@ -6,6 +6,7 @@ use super::decode::{DecodePlan, decode_slice};
 use super::plan::fits;
 use crate::format::{FloatFormat, NAMED};
 use crate::isa::{Kernel, Level};
+use crate::once::once;
 use crate::simd::{ByteTable, CODES, Places, Simd};
 
 /// Fewer codes of a format that is not named are decoded sooner than its table is made.
@@ -28,7 +29,7 @@ fn byte_table(format: &FloatFormat) -> Option<ByteTable> {
 pub(crate) fn named_byte_table(format: &FloatFormat) -> Option<&'static ByteTable> {
     static TABLES: [OnceLock<Option<ByteTable>>; NAMED.len()] = [const { OnceLock::new() }; NAMED.len()];
     let i = NAMED.iter().position(|named| named.same_numbers(format))?;
-    TABLES[i].get_or_init(|| byte_table(format)).as_ref()
+    once(&TABLES[i], || byte_table(format)).as_ref()
 }
 
 /// Decodes by the table as many codes as fill whole steps, or none where that is not possible or does not pay, and

@@ -5,13 +5,14 @@ use std::sync::OnceLock;
 use super::panel::Unit;
 use super::peak::Peak;
 use crate::isa::{Kernel, Level};
+use crate::once::once;
 use crate::simd::Simd;
 
 /// Whether the level has the instruction, and two terms by it are two fused multiply-adds wherever no subnormals
 /// occur. Tried once.
 pub(super) fn agree(level: Level) -> bool {
     static AGREE: OnceLock<bool> = OnceLock::new();
-    level.run(HasPairs) && *AGREE.get_or_init(|| level.run(Try))
+    level.run(HasPairs) && *once(&AGREE, || level.run(Try))
 }
 
 /// Whether a level has the instruction.
@@ -35,7 +36,7 @@ pub(super) fn pay(level: Level) -> bool {
         return agree(level);
     }
     agree(level)
-        && *PAY.get_or_init(|| {
+        && *once(&PAY, || {
             // The best of a few: interruptions only ever make it slower.
             let best = |unit| (0..4).map(|_| level.run(Peak { unit, lines: 1 << 11 })).fold(0.0, f64::max);
             best(Unit::Pair) > 1.1 * best(Unit::Float)

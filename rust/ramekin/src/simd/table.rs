@@ -8,6 +8,7 @@ const HALF: usize = 128;
 
 /// The two upper bytes of the float32 of the codes below 128; those above differ in the sign, but for the first.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no other level looks codes up"))]
 #[repr(align(64))]
 pub(crate) struct ByteTable {
     high: [u8; HALF],
@@ -58,6 +59,7 @@ impl ByteTable {
 /// sixteen at a time; then each word of two numbers comes apart. So the first of four vectors has the codes of even
 /// place in the first half of every sixteen, the second those of odd place, and the others those of the second half.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no other level looks codes up"))]
 #[repr(align(64))]
 pub(crate) struct Places([u8; CODES]);
 

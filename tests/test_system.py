@@ -86,18 +86,7 @@ COSTLY = (
     "matplotlib",
     "mpi4py",
 )
-LATER = (
-    "amp",
-    "nn",
-    "functional",
-    "trainer",
-    "storage",
-    "io",
-    "checkpoint",
-    "inspection",
-    "facts",
-    "interop",
-)
+LATER = ("amp", "nn", "trainer", "storage", "io", "checkpoint", "inspection", "exploration")
 
 
 def test_what_is_not_asked_for_is_not_imported() -> None:

@@ -11,9 +11,7 @@ import importlib
 
 from ramekin._native import __version__ as __version__
 
-# What is public, by the module that it lies in. Almost all of it is imported when it is first asked for (PEP
-# 562), so that `import ramekin` takes little longer than the import of what it needs. Type checkers cannot
-# follow this; for them the same is said in `__init__.pyi`.
+# What is public, by the module that it lies in. Type checkers cannot follow this: `__init__.pyi` tells them.
 _NAMES = {
     "accelerate": ("AccelerateStatus", "accelerate"),
     "analysis": ("ErrorStats", "error_stats"),
@@ -69,6 +67,24 @@ _NAMES = {
 # Modules that are public themselves.
 _MODULES = ("amp", "callbacks", "functional", "nn", "optim")
 
+# What is imported when it is first asked for (PEP 562): training and files, which bring much along. The rest
+# is imported at once: a process forked while another thread imports a module waits for it for ever.
+_LATER = frozenset(
+    {
+        "amp",
+        "callbacks",
+        "checkpoint",
+        "exploration",
+        "inspection",
+        "nn",
+        "optim",
+        "recommendation",
+        "storage",
+        "trainer",
+        "training_checkpoint",
+    }
+)
+
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted([*_HOMES, *_MODULES, "__version__"])
@@ -88,6 +104,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-# The import of a module makes it an attribute of the package, which would hide a function of the same name.
-for _name in sorted(_HOMES.keys() & _NAMES.keys()):
-    globals()[_name] = __getattr__(_name)
+# A function of its module's name takes the place that the module has after its import.
+for _name in (*_HOMES, *_MODULES):
+    if _HOMES.get(_name, _name) not in _LATER:
+        globals()[_name] = __getattr__(_name)

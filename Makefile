@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 RUST   := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo pictures docs test fuzz check format audit wheel test-wheel clean
+.PHONY: help build demo pictures docs test fuzz check format audit sanitize wheel test-wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ format: build ## rewrite the source as the formatters want it
 	cargo fmt --all
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+sanitize: build ## run what is unsafe under checkers of memory, as far as they are installed
+	PYTHON=$(BIN)/python .ci/sanitize
 
 audit: build ## judge the dependencies: licences, sources, known vulnerabilities
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit

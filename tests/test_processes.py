@@ -89,7 +89,7 @@ print(good)
 
 @posix
 def test_children_forked_while_another_thread_resizes_the_pool():
-    """Its lock is held most of the time then, and an import's at first maybe, by a thread that no child has."""
+    """Its lock is held most of the time then, and an import's at first, by a thread that no child has."""
     code = """
 import os, signal, threading, warnings, numpy as np, ramekin as rk
 warnings.simplefilter("ignore")

@@ -4,8 +4,10 @@ mod pool;
 
 use std::cell::Cell;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use rayon::ThreadPool;
 
 use self::pool::pool;
 pub use self::pool::{MAX_THREADS, ThreadsError, set_threads, threads};

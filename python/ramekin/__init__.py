@@ -68,7 +68,7 @@ _NAMES = {
 _MODULES = ("amp", "callbacks", "distributed", "functional", "nn", "optim")
 
 # What is imported when it is first asked for (PEP 562): training and files, which bring much along. The rest is
-# imported at once: a process that is forked while another thread imports a module waits for it for ever.
+# imported at once: a process forked while another thread imports a module waits for it for ever.
 _LATER = frozenset(
     {
         "amp",

@@ -67,8 +67,8 @@ _NAMES = {
 # Modules that are public themselves.
 _MODULES = ("amp", "callbacks", "distributed", "functional", "nn", "optim")
 
-# What is imported when it is first asked for (PEP 562): training and files, which bring much along. The rest is
-# imported at once: a process forked while another thread imports a module waits for it for ever.
+# What is imported when it is first asked for (PEP 562): training and files, which bring much along. The rest
+# is imported at once: a process forked while another thread imports a module waits for it for ever.
 _LATER = frozenset(
     {
         "amp",

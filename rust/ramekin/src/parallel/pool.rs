@@ -38,20 +38,23 @@ static PROCESS: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
 fn this_process() -> &'static Process {
     let id = std::process::id();
     let last = PROCESS.load(Ordering::Acquire);
-    // SAFETY: what is in PROCESS is null or comes from the box below, which nobody frees.
+    // SAFETY: what is in PROCESS is null or comes from a box below that nobody frees.
     if let Some(process) = unsafe { last.as_ref() }
         && process.id == id
     {
         return process;
     }
     let new = Box::into_raw(Box::new(Process { id, pool: Mutex::new(None) }));
-    // Who comes second takes the first one's.
-    let kept = match PROCESS.compare_exchange(last, new, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => new,
-        Err(first) => first,
-    };
-    // SAFETY: as above, and neither is null.
-    unsafe { &*kept }
+    match PROCESS.compare_exchange(last, new, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: it comes from the box, which from now on nobody frees.
+        Ok(_) => unsafe { &*new },
+        Err(first) => {
+            // SAFETY: it comes from the box, and no other thread has seen it.
+            drop(unsafe { Box::from_raw(new) });
+            // SAFETY: another thread of this process was first, with a box that nobody frees.
+            unsafe { &*first }
+        }
+    }
 }
 
 fn lock(process: &Process) -> MutexGuard<'_, Option<Arc<ThreadPool>>> {

@@ -80,42 +80,65 @@ unsafe extern "C" fn cast<const FROM: usize, const TO: usize>(
     src_array: *mut c_void,
     dst_array: *mut c_void,
 ) {
-    if n < const { fewest(FROM, TO) } {
-        let pair = &PAIRS[FROM][TO];
-        // Single elements of an array with gaps: these are quicker than either conversion.
-        // SAFETY: the arguments are the caller's own; the tables are those of the pair.
-        unsafe {
-            if const { is_byte(FROM) }
-                && let Some(answers) = pair.answers.get()
-            {
-                return casts::few_bytes(TO, src.cast(), dst.cast(), n as usize, answers);
-            }
-            let done = if const { FROM > BFLOAT16 && FROM < FLOAT16_KIND } {
-                false
-            } else if const { TO == BFLOAT16 } {
-                casts::few_to_bfloat16::<FROM>(src.cast(), dst.cast(), n as usize)
-            } else if const { FROM == BFLOAT16 && (TO == FLOAT16_KIND || TO == FLOAT64_KIND) } {
-                casts::few_bfloat16::<TO>(src.cast(), dst.cast(), n as usize)
-            } else if const { is_byte(TO) } {
-                let answers = if const { FROM == FLOAT16_KIND } {
-                    HALVES[TO].float16.get()
-                } else {
-                    HALVES[TO].bfloat16.get()
-                };
-                answers.is_some_and(|answers| {
-                    casts::few_to_bytes::<FROM>(src.cast(), dst.cast(), n as usize, answers)
-                })
-            } else {
-                false
-            };
-            if !done {
-                pair.former()(src, dst, n, src_array, dst_array);
-            }
+    // SAFETY: the arguments are the caller's own.
+    unsafe {
+        // An element of an array with gaps.
+        if n == 1 && few::<FROM, TO>(src, dst, 1) {
             return;
         }
+        rest::<FROM, TO>(src, dst, n, src_array, dst_array);
     }
-    // SAFETY: as above.
-    unsafe { long(FROM, TO, src, dst, n, src_array, dst_array) }
+}
+
+/// # Safety
+///
+/// As [`cast`].
+#[inline(never)]
+unsafe fn rest<const FROM: usize, const TO: usize>(
+    src: *mut c_void,
+    dst: *mut c_void,
+    n: npy_intp,
+    src_array: *mut c_void,
+    dst_array: *mut c_void,
+) {
+    // SAFETY: the arguments are the caller's own.
+    unsafe {
+        if n >= const { fewest(FROM, TO) } {
+            long(FROM, TO, src, dst, n, src_array, dst_array);
+        } else if n == 1 || !few::<FROM, TO>(src, dst, n as usize) {
+            PAIRS[FROM][TO].former()(src, dst, n, src_array, dst_array);
+        }
+    }
+}
+
+/// Casts a few elements where that is quicker than either conversion; false, and they are all to be cast, if it is not.
+///
+/// # Safety
+///
+/// As [`cast`].
+#[inline(always)]
+unsafe fn few<const FROM: usize, const TO: usize>(src: *mut c_void, dst: *mut c_void, n: usize) -> bool {
+    // SAFETY: the caller vouches for both ends; the tables are those of the pair.
+    unsafe {
+        if const { is_byte(FROM) } {
+            let answers = PAIRS[FROM][TO].answers.get();
+            answers.is_some_and(|answers| {
+                casts::few_bytes(TO, src.cast(), dst.cast(), n, answers);
+                true
+            })
+        } else if const { TO == BFLOAT16 } {
+            casts::few_to_bfloat16::<FROM>(src.cast(), dst.cast(), n)
+        } else if const { is_byte(TO) } {
+            let halves = &HALVES[TO];
+            let answers =
+                if const { FROM == FLOAT16_KIND } { &halves.float16 } else { &halves.bfloat16 }.get();
+            answers.is_some_and(|answers| casts::few_to_bytes::<FROM>(src.cast(), dst.cast(), n, answers))
+        } else if const { FROM == BFLOAT16 && (TO == FLOAT16_KIND || TO == FLOAT64_KIND) } {
+            casts::few_bfloat16::<TO>(src.cast(), dst.cast(), n)
+        } else {
+            false
+        }
+    }
 }
 
 /// # Safety

@@ -83,16 +83,15 @@ pub(crate) unsafe fn few_bytes(to: usize, src: *const u8, dst: *mut u8, n: usize
 /// An element of kind `FROM`, which is bfloat16 or C's, at `src`; of float16 none that is infinite or NaN.
 #[inline(always)]
 unsafe fn float32_bits<const FROM: usize>(src: *const u8) -> u32 {
-    // SAFETY: the caller vouches for the element. `bool` is a byte of 0 or 1.
+    // SAFETY: the caller vouches for the element.
     unsafe {
         let value = match FROM {
             BFLOAT16 => return u32::from(*src.cast::<u16>()) << 16,
             FLOAT16_KIND => return float16_bits(*src.cast::<u16>()),
             FLOAT32_KIND => return *src.cast::<u32>(),
             FLOAT64_KIND => *src.cast::<f64>() as f32,
-            15 => return u32::from(*src) * ONE,
+            15 | 17 => f32::from(*src),
             16 => f32::from(*src.cast::<i8>()),
-            17 => f32::from(*src),
             18 => f32::from(*src.cast::<i16>()),
             19 => f32::from(*src.cast::<u16>()),
             20 => *src.cast::<i32>() as f32,

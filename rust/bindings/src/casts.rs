@@ -80,7 +80,7 @@ pub(crate) unsafe fn few_bytes(to: usize, src: *const u8, dst: *mut u8, n: usize
 ///
 /// # Safety
 ///
-/// An element of kind `FROM`, which is bfloat16 or C's, at `src`; of float16 none that is infinite or NaN.
+/// An element of kind `FROM`, which is bfloat16 or C's, at `src`; of float16 a normal one or a zero.
 #[inline(always)]
 unsafe fn float32_bits<const FROM: usize>(src: *const u8) -> u32 {
     // SAFETY: the caller vouches for the element.
@@ -103,17 +103,14 @@ unsafe fn float32_bits<const FROM: usize>(src: *const u8) -> u32 {
     }
 }
 
-/// A finite float16 as the bits of a float32.
+/// A normal float16 or a zero as the bits of a float32.
 #[inline(always)]
 fn float16_bits(code: u16) -> u32 {
     let (sign, magnitude) = (u32::from(code & 0x8000) << 16, u32::from(code & 0x7fff));
-    // The exponents' biases are 112 apart; subnormals count 2^-24.
-    let subnormal = (magnitude as f32 * f32::from_bits(ONE - (24 << 23))).to_bits();
-    sign | if magnitude < 0x0400 { subnormal } else { (magnitude << 13) + (112 << 23) }
+    // The exponents' biases are 112 apart.
+    sign | if magnitude == 0 { 0 } else { (magnitude << 13) + (112 << 23) }
 }
 
-/// 1 in float32.
-const ONE: u32 = 0x3f80_0000;
 const INFINITY: u32 = 0x7f80_0000;
 
 /// Casts a few elements to a format of a byte by its answers for every float16, or else for every bfloat16. False if an
@@ -136,11 +133,12 @@ pub(crate) unsafe fn few_to_bytes<const FROM: usize>(
         // SAFETY: the caller vouches for both ends.
         unsafe {
             let at = src.add(i * size(FROM));
-            if is_special::<FROM>(at) {
-                return false;
-            }
             let code = if const { FROM == FLOAT16_KIND } {
-                u32::from(*at.cast::<u16>())
+                let code = *at.cast::<u16>();
+                if code & 0x7c00 == 0x7c00 {
+                    return false;
+                }
+                u32::from(code)
             } else {
                 let bits = float32_bits::<FROM>(at);
                 if bits & INFINITY == INFINITY {
@@ -154,18 +152,7 @@ pub(crate) unsafe fn few_to_bytes<const FROM: usize>(
     true
 }
 
-/// Whether a float16 is infinite or NaN; others are not asked.
-///
-/// # Safety
-///
-/// An element of kind `FROM` at `src`.
-#[inline(always)]
-unsafe fn is_special<const FROM: usize>(src: *const u8) -> bool {
-    // SAFETY: the caller vouches for the element.
-    FROM == FLOAT16_KIND && unsafe { *src.cast::<u16>() & 0x7c00 == 0x7c00 }
-}
-
-/// Casts a few elements to bfloat16; false as [`few_to_bytes`].
+/// Casts a few elements to bfloat16; false as [`few_to_bytes`], or if a subnormal float16 is among them.
 ///
 /// # Safety
 ///
@@ -176,8 +163,11 @@ pub(crate) unsafe fn few_to_bfloat16<const FROM: usize>(src: *const u8, dst: *mu
         // SAFETY: the caller vouches for both ends.
         unsafe {
             let at = src.add(i * size(FROM));
-            if is_special::<FROM>(at) {
-                return false;
+            if const { FROM == FLOAT16_KIND } {
+                let magnitude = *at.cast::<u16>() & 0x7fff;
+                if magnitude != 0 && !(0x0400..0x7c00).contains(&magnitude) {
+                    return false;
+                }
             }
             let bits = float32_bits::<FROM>(at);
             if const { FROM == FLOAT32_KIND || FROM == FLOAT64_KIND } && bits & 0x7fff_ffff > INFINITY {

@@ -105,7 +105,11 @@ unsafe fn rest<const FROM: usize, const TO: usize>(
     unsafe {
         if n >= const { fewest(FROM, TO) } {
             long(FROM, TO, src, dst, n, src_array, dst_array);
-        } else if n == 1 || !few::<FROM, TO>(src, dst, n as usize) {
+        } else if n == 1
+            // `ml_dtypes` goes through some of these with vectors.
+            || const { TO == BFLOAT16 || (FROM == BFLOAT16 && !is_byte(TO)) }
+            || !few::<FROM, TO>(src, dst, n as usize)
+        {
             PAIRS[FROM][TO].former()(src, dst, n, src_array, dst_array);
         }
     }

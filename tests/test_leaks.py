@@ -87,7 +87,7 @@ CALLS: dict[str, tuple[int, Callable[[], object]]] = {
     "finfo": (FEW, lambda: rk.finfo("float8_e4m3fn")),
     "inspect": (FEW, lambda: rk.inspect("0.1", "float8_e4m3fn")),
     "analyze": (FEW // 20, lambda: rk.analyze(X)),
-    "accelerate.status": (FEW // 10, lambda: rk.accelerate.status()),
+    "accelerate.status": (FEW // 3, lambda: rk.accelerate.status()),
 }
 
 

@@ -86,7 +86,7 @@ COSTLY = (
     "matplotlib",
     "mpi4py",
 )
-LATER = ("amp", "nn", "trainer", "storage", "io", "checkpoint", "inspection", "exploration")
+LATER = ("amp", "distributed", "nn", "trainer", "storage", "io", "checkpoint", "inspection", "exploration")
 
 
 def test_what_is_not_asked_for_is_not_imported() -> None:
@@ -120,7 +120,9 @@ for module in pkgutil.iter_modules(rk.__path__, "ramekin."):
 print([name for name in rk.__all__ if isinstance(getattr(rk, name), types.ModuleType)])
 """
     done = run_python(code)
-    assert done.stdout.strip() == "['amp', 'callbacks', 'functional', 'nn', 'optim']", done.stderr
+    assert done.stdout.strip() == "['amp', 'callbacks', 'distributed', 'functional', 'nn', 'optim']", (
+        done.stderr
+    )
 
 
 def test_type_checkers_see_the_public_names() -> None:

@@ -86,24 +86,6 @@ _LATER = frozenset(
     }
 )
 
-# What is imported when it is first asked for (PEP 562): training and files, which bring much along. The rest
-# is imported at once: a process forked while another thread imports a module waits for it for ever.
-_LATER = frozenset(
-    {
-        "amp",
-        "callbacks",
-        "checkpoint",
-        "exploration",
-        "inspection",
-        "nn",
-        "optim",
-        "recommendation",
-        "storage",
-        "trainer",
-        "training_checkpoint",
-    }
-)
-
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted([*_HOMES, *_MODULES, "__version__"])

@@ -60,11 +60,12 @@ audit: build ## judge the dependencies: licences, sources, known vulnerabilities
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
 	$(BIN)/python .ci/audit.py
 
-# zig links against an old C library, so that the wheel runs on Linux systems from 2014 on.
+# zig links against an old C library, so that the wheel runs on Linux systems from 2014 on. maturin looks for it beside
+# the first Python on the path.
 wheel: build ## make dist: a manylinux2014 wheel for Python 3.10 and later, and an sdist
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "maturin[zig]>=1.9,<2" auditwheel
 	rm -rf dist
-	$(BIN)/maturin build --release --locked --zig --compatibility manylinux2014 --out dist
+	PATH="$(abspath $(BIN)):$$PATH" maturin build --release --locked --zig --compatibility manylinux2014 --out dist
 	$(BIN)/maturin sdist --out dist
 	$(BIN)/auditwheel show dist/*.whl
 

@@ -355,5 +355,16 @@ def test_other_dtypes_are_refused_by_name():
             assert "a byte has 256 codes" in str(error)
         else:
             raise AssertionError("no error")
+        codes = bytes(1 << 16)
+        for target, answers, message in [
+            (ml_dtypes.bfloat16, codes, "bfloat16 is no dtype of ml_dtypes of 8 bits"),
+            (ml_dtypes.float8_e5m2, codes[1:], "16 bits have 65536 codes"),
+        ]:
+            try:
+                rk._native.keep_answers(np.dtype(target), codes, answers)
+            except ValueError as error:
+                assert message in str(error)
+            else:
+                raise AssertionError("no error")
         """
     )

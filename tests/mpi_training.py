@@ -25,6 +25,7 @@ from ramekin.optim import SGD
 from ramekin.tasks import as_task
 from ramekin.trainer import Trainer
 from ramekin.training_checkpoint import Checkpoints
+from stopping import Stop, StoppedError
 
 #: So that a switch comes soon: rungs that differ much, and little patience.
 AUTO = AutoPrecision(
@@ -34,22 +35,6 @@ RECIPES = {"float32": "float32", "float8": "float8", "mxfp8": "mxfp8", "auto": A
 TASKS = tuple(f"{task} {recipe}" for task in ("classify", "autoencode") for recipe in RECIPES)
 COMPRESSED = ("everything bfloat16", "everything float8")
 NAMES = (*TASKS, "everything", "short batches", *COMPRESSED)
-
-
-class StoppedError(Exception):
-    """In place of a kill, at a known instant."""
-
-
-class Stop(Callback):
-    """Ends a run by an error, after some of its steps."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def on_step(self, trainer: Any, progress: Any) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise StoppedError
 
 
 def task_run(task: str, recipe: str, **options: Any) -> tuple[Trainer, Any, Any]:

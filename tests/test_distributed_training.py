@@ -13,7 +13,7 @@ import pytest
 
 import ramekin as rk
 from mpi_jobs import errors, needs_mpi, run_ranks
-from mpi_training import COMPRESSED, NAMES, TASKS, Stop, StoppedError, parts, task_run, trained
+from mpi_training import COMPRESSED, NAMES, TASKS, parts, task_run, trained
 from ramekin.amp import rounding_seed
 from ramekin.callbacks import EarlyStopping
 from ramekin.cli.main import main
@@ -22,6 +22,7 @@ from ramekin.distributed.step import ShardedStep, shard_rows
 from ramekin.nn import Linear, MeanSquaredError, ReLU, Sequential, SoftmaxCrossEntropy
 from ramekin.optim import SGD
 from ramekin.trainer import Trainer
+from stopping import Stop, StoppedError
 
 PROGRAM = Path(__file__).parent / "mpi_training.py"
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import ramekin as rk
-from ramekin.callbacks import Callback
 from ramekin.nn import (
     GELU,
     Dropout,
@@ -31,6 +30,7 @@ from ramekin.nn import (
 from ramekin.optim import AdamW
 from ramekin.trainer import Trainer
 from ramekin.training_checkpoint import Checkpoints
+from stopping import Stop, StoppedError
 
 
 def normal(seed: int, *shape: int) -> Any:
@@ -351,16 +351,6 @@ def test_a_transformer_learns_whether_the_last_token_stood_before(recipe: str) -
     assert [name for name, _ in model.named_layers()] == [*(f"1.{half}" for half in halves), "4"]
 
 
-class StoppedError(Exception):
-    """Ends a run."""
-
-
-class Stop(Callback):
-    def on_step(self, trainer: Any, progress: Any) -> None:
-        if progress.step == 5:
-            raise StoppedError
-
-
 def test_a_stopped_transformer_goes_on_to_the_bit(tmp_path: Path) -> None:
     tokens = np.random.default_rng(0).integers(0, 8, (90, 6))
     data = tokens, tokens[:, 0] % 2
@@ -380,7 +370,7 @@ def test_a_stopped_transformer_goes_on_to_the_bit(tmp_path: Path) -> None:
     history = whole.fit(data, data)
     kept = Checkpoints(tmp_path, every=2)
     with pytest.raises(StoppedError):
-        first.fit(data, data, callbacks=[Stop()], checkpoint=kept)
+        first.fit(data, data, callbacks=[Stop(5)], checkpoint=kept)
     again = second.fit(data, data, checkpoint=kept, resume=True)
     assert again.step_losses == history.step_losses
     for mine, right in (

@@ -21,22 +21,7 @@ from ramekin.nn import Linear, MeanSquaredError, Sequential
 from ramekin.optim import SGD
 from ramekin.trainer import Trainer
 from ramekin.training_checkpoint import Checkpoints
-
-
-class StoppedError(Exception):
-    """In place of a kill, at a known instant."""
-
-
-class Stop(Callback):
-    """Ends a run by an error, after some of its steps."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def on_step(self, trainer: Any, progress: Any) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise StoppedError
+from stopping import Stop, StoppedError
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,17 @@ impl Rounding {
     }
 }
 
+/// The directions as constants, for kernels of each: their steps differ.
+pub(crate) mod direction {
+    pub const TIES_TO_EVEN: u8 = 0;
+    pub const TIES_TO_AWAY: u8 = 1;
+    pub const TOWARD_ZERO: u8 = 2;
+    pub const TOWARD_POSITIVE: u8 = 3;
+    pub const TOWARD_NEGATIVE: u8 = 4;
+    pub const TO_ODD: u8 = 5;
+    pub const STOCHASTIC: u8 = 6;
+}
+
 impl fmt::Display for Rounding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -3,12 +3,14 @@
 //! A token ([`Portable`], `X86Avx2`, `X86Avx512`, `X86Avx512Bf16`) stands for the fact that its instructions may be
 //! used here.
 
+mod bytes;
 mod groups;
 mod half;
 mod largest;
 mod table;
 mod transpose;
 
+pub(crate) use bytes::{BYTES, ByteSteps, FLOATS, sign};
 pub(crate) use groups::{SPAN, WORDS};
 pub(crate) use half::HALVES;
 pub(crate) use largest::ROWS;
@@ -43,6 +45,21 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn to_float16(self, src: &[f32; HALVES], dst: &mut [u16; HALVES]);
     /// Rounds to bfloat16 likewise; this needs no instruction for it.
     fn to_bfloat16(self, src: &[f32; HALVES], dst: &mut [u16; HALVES]);
+    /// Whether the next three may be called.
+    const HAS_DIRECTIONS: bool;
+    /// Whether [`Simd::to_bytes`] takes all: it takes no NaN and, where infinity is no overflow, no infinity.
+    fn are_numbers<const DIRECTION: u8>(self, src: &[f32; BYTES]) -> bool;
+    /// Whether all are positive and finite.
+    fn are_positive(self, factors: &[f32; BYTES / FLOATS]) -> bool;
+    /// Rounds numbers to codes of up to eight bits in a direction of [`direction`](crate::rounding::direction), not
+    /// at random, each first times the factor of its [`FLOATS`], where there are factors. `SIGN` is of [`sign`].
+    fn to_bytes<const DIRECTION: u8, const SIGN: u8>(
+        self,
+        steps: &ByteSteps,
+        src: &[f32; BYTES],
+        factors: Option<&[f32; BYTES / FLOATS]>,
+        dst: &mut [u8; BYTES],
+    );
     /// The words that groups of `B` bytes make, one after the other; what follows them does not matter.
     fn widen<const B: usize>(self, groups: &[u8; SPAN]) -> [u64; WORDS];
     /// Writes the low `B` bytes of each word, one group after the other, and anything behind them.
@@ -195,6 +212,29 @@ impl Simd for Portable {
         half::to_bfloat16(src, dst);
     }
 
+    const HAS_DIRECTIONS: bool = false;
+
+    #[inline(always)]
+    fn are_numbers<const DIRECTION: u8>(self, _: &[f32; BYTES]) -> bool {
+        unreachable!("no instruction for directions")
+    }
+
+    #[inline(always)]
+    fn are_positive(self, _: &[f32; BYTES / FLOATS]) -> bool {
+        unreachable!("no instruction for directions")
+    }
+
+    #[inline(always)]
+    fn to_bytes<const DIRECTION: u8, const SIGN: u8>(
+        self,
+        _: &ByteSteps,
+        _: &[f32; BYTES],
+        _: Option<&[f32; BYTES / FLOATS]>,
+        _: &mut [u8; BYTES],
+    ) {
+        unreachable!("no instruction for directions")
+    }
+
     #[inline(always)]
     fn widen<const B: usize>(self, groups: &[u8; SPAN]) -> [u64; WORDS] {
         groups::widen::<B>(groups)
@@ -343,8 +383,8 @@ pub(crate) use x86::{X86Avx2, X86Avx512, X86Avx512Bf16};
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{
-        ByteTable, CANONICAL_NAN, HALVES, Places, ROWS, SPAN, Simd, WORDS, Widening, groups, half, largest,
-        table, transpose,
+        BYTES, ByteSteps, ByteTable, CANONICAL_NAN, FLOATS, HALVES, Places, ROWS, SPAN, Simd, WORDS,
+        Widening, bytes, groups, half, largest, table, transpose,
     };
     use crate::isa::{self, Kernel};
     use std::arch::x86_64::*;
@@ -352,7 +392,10 @@ mod x86 {
     macro_rules! x86_simd {
         ($(#[$doc:meta])* $name:ident, $call:ident, $vector:ty, $lanes:literal, $tile:expr,
          $splat:ident, $fma:ident, $load:ident, $store:ident, $mul:ident, $transpose:ident,
-         $to_float16:ident, $to_bfloat16:ident, $widen:ident, $narrow:ident, $largest:ident, |$q:ident| $quiet:expr,
+         $to_float16:ident, $to_bfloat16:ident,
+         directions: $has_directions:literal, |$src64:ident, $direction:ident| $are_numbers:expr, |$scales:ident| $are_positive:expr,
+         |$steps:ident, $from:ident, $factors:ident, $to:ident, $along:ident, $sign:ident| $to_bytes:expr,
+         $widen:ident, $narrow:ident, $largest:ident, |$q:ident| $quiet:expr,
          |$half:ident| $float16_values:expr, |$upper:ident| $bfloat16_values:expr,
          |$bytes:ident, $left:ident, $right:ident, $mask:ident| $widened_values:expr,
          |$words:ident| $float16_words:expr,
@@ -415,6 +458,29 @@ mod x86 {
                     unsafe {
                         half::$to_bfloat16(src, dst)
                     }
+                }
+
+                const HAS_DIRECTIONS: bool = $has_directions;
+
+                #[inline(always)]
+                fn are_numbers<const $direction: u8>(self, $src64: &[f32; BYTES]) -> bool {
+                    $are_numbers
+                }
+
+                #[inline(always)]
+                fn are_positive(self, $scales: &[f32; BYTES / FLOATS]) -> bool {
+                    $are_positive
+                }
+
+                #[inline(always)]
+                fn to_bytes<const $along: u8, const $sign: u8>(
+                    self,
+                    $steps: &ByteSteps,
+                    $from: &[f32; BYTES],
+                    $factors: Option<&[f32; BYTES / FLOATS]>,
+                    $to: &mut [u8; BYTES],
+                ) {
+                    $to_bytes
                 }
 
                 #[inline(always)]
@@ -591,7 +657,11 @@ mod x86 {
         /// AVX2 and FMA.
         X86Avx2, run_avx2, __m256, 8, (6, 2),
         _mm256_set1_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_mul_ps, transpose_8,
-        to_float16_avx2, to_bfloat16, widen_avx2, narrow_avx2, largest,
+        to_float16_avx2, to_bfloat16,
+        directions: false, |_src, D| unreachable!("no instruction for directions"),
+        |_factors| unreachable!("no instruction for directions"),
+        |_steps, _src, _factors, _dst, D, S| unreachable!("no instruction for directions"),
+        widen_avx2, narrow_avx2, largest,
         |x| {
             let nan = _mm256_or_ps(_mm256_and_ps(x, _mm256_set1_ps(-0.0)), _mm256_set1_ps(f32::from_bits(CANONICAL_NAN)));
             _mm256_blendv_ps(x, nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x))
@@ -642,7 +712,20 @@ mod x86 {
                 $(#[$doc])*
                 $name, $call, __m512, 16, (12, 2),
                 _mm512_set1_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_mul_ps, transpose_16,
-                to_float16_avx512, to_bfloat16_avx512, $widen, $narrow, largest_avx512,
+                to_float16_avx512, to_bfloat16_avx512,
+                directions: true, |src, D| {
+                    // SAFETY: the token vouches for the instructions.
+                    unsafe { bytes::are_numbers::<D>(src) }
+                },
+                |factors| {
+                    // SAFETY: the token vouches for the instructions.
+                    unsafe { bytes::are_positive(factors) }
+                },
+                |steps, src, factors, dst, D, S| {
+                    // SAFETY: the token vouches for the instructions, `Level::run` for the environment.
+                    unsafe { bytes::codes::<D, S>(steps, src, factors, dst) }
+                },
+                $widen, $narrow, largest_avx512,
                 |x| {
                     let nan = _mm512_or_ps(_mm512_and_ps(x, _mm512_set1_ps(-0.0)), _mm512_set1_ps(f32::from_bits(CANONICAL_NAN)));
                     _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x), nan)

@@ -1,13 +1,14 @@
 //! Machine floats to codes, rounded once.
 
+use super::bytes::by_bytes;
 use super::half::{ToBfloat16, ToFloat16};
-use super::plan::{EncodePlan, direction, fits, shape, truncates, with_direction, with_shape};
+use super::plan::{EncodePlan, fits, shape, truncates, with_direction, with_shape};
 use super::{CHUNK, Conversion};
 use crate::float::{Bits, Code, Float};
 use crate::format::{BFLOAT16, FLOAT16, FloatFormat};
 use crate::isa::{Kernel, Level};
 use crate::random::{self, Words};
-use crate::rounding::Rounding;
+use crate::rounding::{Rounding, direction};
 use crate::simd::Simd;
 
 /// The definition: one machine float to one code, in the low bits of the result; what lies above them is
@@ -281,11 +282,12 @@ pub(super) fn with_words<T: Copy, U, const DIRECTION: u8>(
     }
 }
 
-struct Encode<'a, F: Float, C, const SHAPE: u8, const DIRECTION: u8> {
-    plan: EncodePlan<F>,
-    words: Words,
-    src: &'a [F],
-    dst: &'a mut [C],
+/// The definition, for all elements.
+pub(super) struct Encode<'a, F: Float, C, const SHAPE: u8, const DIRECTION: u8> {
+    pub plan: EncodePlan<F>,
+    pub words: Words,
+    pub src: &'a [F],
+    pub dst: &'a mut [C],
 }
 
 impl<F: Float, C: Code, const SHAPE: u8, const DIRECTION: u8> Kernel for Encode<'_, F, C, SHAPE, DIRECTION> {
@@ -341,6 +343,8 @@ pub fn encode<F: Float, C: Code>(
     let (src, dst, options) = (&src[done..], &mut dst[done..], options.after(done));
     let (plan, words) = (EncodePlan::<F>::new(format, options), options.words);
     with_shape!(format, truncates::<F>(format), plan.limit == plan.nan, SHAPE => with_direction!(options.rounding, DIRECTION => {
+        let done = by_bytes::<F, C, SHAPE, DIRECTION>(level, &plan, src, dst);
+        let (src, dst) = (&src[done..], &mut dst[done..]);
         level.run(Encode::<F, C, SHAPE, DIRECTION> { plan, words, src, dst });
     }));
 }

@@ -4,6 +4,7 @@
 //! [`round_to`] does both in registers. All three are loops over one scalar definition each, compiled per
 //! instruction-set level.
 
+mod bytes;
 mod decode;
 mod encode;
 mod half;

@@ -3,6 +3,8 @@
 use super::Conversion;
 use crate::float::{Bits, Float};
 use crate::format::FloatFormat;
+use crate::rounding::direction;
+use crate::simd::ByteSteps;
 
 /// Families of formats whose codes need different steps.
 pub(crate) mod shape {
@@ -55,22 +57,10 @@ macro_rules! with_shape {
 }
 pub(crate) use with_shape;
 
-/// Rounding directions, whose steps differ.
-pub(super) mod direction {
-    pub const TIES_TO_EVEN: u8 = 0;
-    pub const TIES_TO_AWAY: u8 = 1;
-    pub const TOWARD_ZERO: u8 = 2;
-    pub const TOWARD_POSITIVE: u8 = 3;
-    pub const TOWARD_NEGATIVE: u8 = 4;
-    pub const TO_ODD: u8 = 5;
-    pub const STOCHASTIC: u8 = 6;
-}
-
 /// Expands `$body` with `$direction` bound to the constant of [`direction`] that fits.
 macro_rules! with_direction {
     ($rounding:expr, $direction:ident => $body:expr) => {{
-        use crate::convert::plan::direction;
-        use crate::rounding::Rounding;
+        use crate::rounding::{Rounding, direction};
         match $rounding {
             Rounding::TiesToEven => {
                 const $direction: u8 = direction::TIES_TO_EVEN;
@@ -205,5 +195,29 @@ impl<F: Float> EncodePlan<F> {
             )
             .bits(),
         }
+    }
+}
+
+impl EncodePlan<f32> {
+    /// The numbers for the steps of [`Simd::to_bytes`](crate::simd::Simd::to_bytes), where codes have no more than
+    /// eight bits and a significand of more than one: else the smallest exponent may be odd, and with it the sum
+    /// that an even code gives.
+    pub fn byte_steps(&self, direction: u8) -> Option<ByteSteps> {
+        let bits = 32 - self.sign_shift;
+        let ceiling = match direction {
+            direction::TIES_TO_EVEN | direction::TIES_TO_AWAY => self.ceiling,
+            direction::TO_ODD => self.inward_ceiling,
+            _ => self.directed_ceiling,
+        };
+        (bits <= 8 && self.shift < f32::MANTISSA_BITS).then(|| ByteSteps {
+            ceiling: f32::from_bits(ceiling),
+            min_normal: f32::from_bits(self.min_normal),
+            shift: self.shift,
+            offset: (self.min_normal >> self.shift) as u16,
+            magnitude_mask: self.magnitude_mask as u8,
+            sign_bit: self.sign_bit as u8,
+            sign_shift: (8 - bits) as u16,
+            nan: self.nan as u8,
+        })
     }
 }

@@ -1,13 +1,14 @@
 //! Numbers, each times the factor of its block, to codes, in one step: scaled formats.
 
 use super::Conversion;
+use super::bytes::to_bytes;
 use super::encode::encode_one;
-use super::plan::{EncodePlan, direction, fits, shape, truncates};
+use super::plan::{EncodePlan, fits, shape, truncates};
 use crate::float::{Code, Float};
 use crate::format::{FloatFormat, Zero};
 use crate::isa::{Kernel, Level};
-use crate::rounding::Rounding;
-use crate::simd::{Simd, prefetch_far};
+use crate::rounding::{Rounding, direction};
+use crate::simd::{BYTES, ByteSteps, FLOATS, Simd, prefetch_far};
 
 /// Products of a row's numbers with factors, one for each block of `width`, of which `first` lie before the row.
 pub(crate) struct Products<'a, F> {
@@ -32,24 +33,32 @@ impl<C: Code, const SHAPE: u8, const WIDTH: usize> Kernel for EncodeBlocks<'_, C
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         // A copy on the stack of its own: the stores below cannot alias it, so it stays in registers.
         let plan = self.plan;
         let ahead = self.src.len();
-        let (blocks, _) = self.src.as_chunks::<WIDTH>();
-        let (codes, _) = self.dst.as_chunks_mut::<WIDTH>();
-        for ((numbers, codes), &factor) in blocks.iter().zip(codes).zip(self.factors) {
-            if factor == 0.0 {
-                *codes = [C::default(); WIDTH];
-                continue;
+        let (mut src, mut factors, mut dst) = (self.src, self.factors, self.dst);
+        if let (Some(steps), Some(codes)) = (short_way::<S>(&plan), C::as_u8(dst)) {
+            let (groups, codes) = (src.as_chunks::<BYTES>().0, codes.as_chunks_mut::<BYTES>().0);
+            for ((numbers, codes), factors) in
+                groups.iter().zip(codes).zip(factors.chunks_exact(BYTES / WIDTH))
+            {
+                let of_vectors = std::array::from_fn(|i| factors[i * FLOATS / WIDTH]);
+                if !encode_group::<S, SHAPE>(simd, &steps, numbers, &of_vectors, ahead, codes) {
+                    simd.call(EncodeWidths::<u8, SHAPE, WIDTH> {
+                        plan,
+                        src: numbers,
+                        factors,
+                        ahead,
+                        dst: codes,
+                    });
+                }
             }
-            // What comes as far behind as the row is long is brought near, meanwhile.
-            for at in (0..WIDTH).step_by(LINE) {
-                prefetch_far(numbers.as_ptr().wrapping_add(ahead + at));
-            }
-            for (code, &x) in codes.iter_mut().zip(numbers) {
-                *code = encode_product::<C, SHAPE>(&plan, x, factor);
-            }
+            let done = groups.len() * BYTES;
+            (src, factors, dst) = (&src[done..], &factors[done / WIDTH..], &mut dst[done..]);
+        }
+        if !src.is_empty() {
+            simd.call(EncodeWidths::<C, SHAPE, WIDTH> { plan, src, factors, ahead, dst });
         }
     }
 }
@@ -68,15 +77,29 @@ impl<C: Code, const SHAPE: u8> Kernel for EncodeProducts<'_, C, SHAPE> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         // As above.
         let plan = self.plan;
         let ahead = self.src.len();
         let (mut src, mut dst, mut here) = (self.src, self.dst, self.width - self.first);
+        let steps = short_way::<S>(&plan);
         for &factor in self.factors {
-            let (numbers, src_after) = src.split_at(here.min(src.len()));
-            let (codes, dst_after) = dst.split_at_mut(numbers.len());
-            encode_block::<C, SHAPE>(&plan, numbers, factor, ahead, codes);
+            let (mut numbers, src_after) = src.split_at(here.min(src.len()));
+            let (mut codes, dst_after) = dst.split_at_mut(numbers.len());
+            if let (Some(steps), Some(codes_here)) = (steps, C::as_u8(codes)) {
+                let of_vectors = [factor; BYTES / FLOATS];
+                let groups = numbers.as_chunks::<BYTES>().0;
+                for (numbers, codes) in groups.iter().zip(codes_here.as_chunks_mut::<BYTES>().0) {
+                    if !encode_group::<S, SHAPE>(simd, &steps, numbers, &of_vectors, ahead, codes) {
+                        simd.call(EncodeBlock::<u8, SHAPE> { plan, numbers, factor, ahead, codes });
+                    }
+                }
+                let done = groups.len() * BYTES;
+                (numbers, codes) = (&numbers[done..], &mut codes[done..]);
+            }
+            if !numbers.is_empty() {
+                simd.call(EncodeBlock::<C, SHAPE> { plan, numbers, factor, ahead, codes });
+            }
             (src, dst, here) = (src_after, dst_after, self.width);
         }
     }
@@ -85,29 +108,97 @@ impl<C: Code, const SHAPE: u8> Kernel for EncodeProducts<'_, C, SHAPE> {
 /// Floats in a cache line.
 const LINE: usize = 16;
 
-/// Encodes numbers that have the same factor. Those as far `ahead` are brought near, one line for each that is read.
+/// The numbers for the steps of [`Simd::to_bytes`], where they apply.
 #[inline(always)]
-fn encode_block<C: Code, const SHAPE: u8>(
-    plan: &EncodePlan<f32>,
-    numbers: &[f32],
-    factor: f32,
+fn short_way<S: Simd>(plan: &EncodePlan<f32>) -> Option<ByteSteps> {
+    if S::HAS_DIRECTIONS { plan.byte_steps(direction::TIES_TO_EVEN) } else { None }
+}
+
+/// Encodes a group by [`Simd::to_bytes`] and tells whether it could: not with a product that may be NaN, nor with a
+/// factor of zero.
+/// Numbers as far `ahead` are brought near.
+#[inline(always)]
+fn encode_group<S: Simd, const SHAPE: u8>(
+    simd: S,
+    steps: &ByteSteps,
+    numbers: &[f32; BYTES],
+    factors: &[f32; BYTES / FLOATS],
     ahead: usize,
-    codes: &mut [C],
-) {
-    if factor == 0.0 {
-        codes.fill(C::default());
-        return;
+    codes: &mut [u8; BYTES],
+) -> bool {
+    const DIRECTION: u8 = direction::TIES_TO_EVEN;
+    let numbers_only = SHAPE == shape::NUMBERS || simd.are_numbers::<DIRECTION>(numbers);
+    if !numbers_only || !simd.are_positive(factors) {
+        return false;
     }
-    let (lines, rest) = numbers.as_chunks::<LINE>();
-    let (codes, rest_codes) = codes.as_chunks_mut::<LINE>();
-    for (line, codes) in lines.iter().zip(codes) {
-        prefetch_far(line.as_ptr().wrapping_add(ahead));
-        for (code, &x) in codes.iter_mut().zip(line) {
-            *code = encode_product::<C, SHAPE>(plan, x, factor);
+    for at in (0..BYTES).step_by(LINE) {
+        prefetch_far(numbers.as_ptr().wrapping_add(ahead + at));
+    }
+    to_bytes::<S, SHAPE, DIRECTION>(simd, steps, numbers, Some(factors), codes);
+    true
+}
+
+/// Encodes whole blocks of `WIDTH` numbers. Those as far `ahead` are brought near.
+struct EncodeWidths<'a, C, const SHAPE: u8, const WIDTH: usize> {
+    plan: EncodePlan<f32>,
+    src: &'a [f32],
+    factors: &'a [f32],
+    ahead: usize,
+    dst: &'a mut [C],
+}
+
+impl<C: Code, const SHAPE: u8, const WIDTH: usize> Kernel for EncodeWidths<'_, C, SHAPE, WIDTH> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let plan = self.plan;
+        let (blocks, codes) = (self.src.as_chunks::<WIDTH>().0, self.dst.as_chunks_mut::<WIDTH>().0);
+        for ((numbers, codes), &factor) in blocks.iter().zip(codes).zip(self.factors) {
+            if factor == 0.0 {
+                *codes = [C::default(); WIDTH];
+                continue;
+            }
+            for at in (0..WIDTH).step_by(LINE) {
+                prefetch_far(numbers.as_ptr().wrapping_add(self.ahead + at));
+            }
+            for (code, &x) in codes.iter_mut().zip(numbers) {
+                *code = encode_product::<C, SHAPE>(&plan, x, factor);
+            }
         }
     }
-    for (code, &x) in rest_codes.iter_mut().zip(rest) {
-        *code = encode_product::<C, SHAPE>(plan, x, factor);
+}
+
+/// Encodes numbers that have the same factor. Those as far `ahead` are brought near, one line for each that is read.
+struct EncodeBlock<'a, C, const SHAPE: u8> {
+    plan: EncodePlan<f32>,
+    numbers: &'a [f32],
+    factor: f32,
+    ahead: usize,
+    codes: &'a mut [C],
+}
+
+impl<C: Code, const SHAPE: u8> Kernel for EncodeBlock<'_, C, SHAPE> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let (plan, factor) = (self.plan, self.factor);
+        if factor == 0.0 {
+            self.codes.fill(C::default());
+            return;
+        }
+        let (lines, rest) = self.numbers.as_chunks::<LINE>();
+        let (codes, rest_codes) = self.codes.as_chunks_mut::<LINE>();
+        for (line, codes) in lines.iter().zip(codes) {
+            prefetch_far(line.as_ptr().wrapping_add(self.ahead));
+            for (code, &x) in codes.iter_mut().zip(line) {
+                *code = encode_product::<C, SHAPE>(&plan, x, factor);
+            }
+        }
+        for (code, &x) in rest_codes.iter_mut().zip(rest) {
+            *code = encode_product::<C, SHAPE>(&plan, x, factor);
+        }
     }
 }
 

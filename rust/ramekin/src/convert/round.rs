@@ -2,12 +2,13 @@
 
 use super::decode::{DecodePlan, decode_one, narrow};
 use super::encode::{encode_one, with_words};
-use super::plan::{EncodePlan, direction, fits, shape, truncates, with_direction, with_shape};
+use super::plan::{EncodePlan, fits, shape, truncates, with_direction, with_shape};
 use super::{CHUNK, Conversion, encode};
 use crate::float::Float;
 use crate::format::{FloatFormat, Zero};
 use crate::isa::{Kernel, Level};
 use crate::random::Words;
+use crate::rounding::direction;
 use crate::simd::Simd;
 
 struct RoundTo<'a, F: Float, const SHAPE: u8, const DIRECTION: u8> {

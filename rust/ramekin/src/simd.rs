@@ -10,7 +10,7 @@ mod largest;
 mod table;
 mod transpose;
 
-pub(crate) use bytes::{BYTES, ByteSteps, FLOATS, sign};
+pub(crate) use bytes::{BYTES, ByteSteps, FLOATS, PAIRS, sign};
 pub(crate) use groups::{SPAN, WORDS};
 pub(crate) use half::HALVES;
 pub(crate) use largest::ROWS;
@@ -52,13 +52,14 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Whether all are positive and finite.
     fn are_positive(self, factors: &[f32; BYTES / FLOATS]) -> bool;
     /// Rounds numbers to codes of up to eight bits in a direction of [`direction`](crate::rounding::direction), not
-    /// at random, each first times the factor of its [`FLOATS`], where there are factors. `SIGN` is of [`sign`].
-    fn to_bytes<const DIRECTION: u8, const SIGN: u8>(
+    /// at random, each first times the factor of its [`FLOATS`], where there are factors. `SIGN` is of [`sign`], `N` [`BYTES`] or, for
+    /// codes of up to four bits, [`PAIRS`].
+    fn to_bytes<const DIRECTION: u8, const SIGN: u8, const N: usize>(
         self,
         steps: &ByteSteps,
         src: &[f32; BYTES],
         factors: Option<&[f32; BYTES / FLOATS]>,
-        dst: &mut [u8; BYTES],
+        dst: &mut [u8; N],
     );
     /// The words that groups of `B` bytes make, one after the other; what follows them does not matter.
     fn widen<const B: usize>(self, groups: &[u8; SPAN]) -> [u64; WORDS];
@@ -225,12 +226,12 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn to_bytes<const DIRECTION: u8, const SIGN: u8>(
+    fn to_bytes<const DIRECTION: u8, const SIGN: u8, const N: usize>(
         self,
         _: &ByteSteps,
         _: &[f32; BYTES],
         _: Option<&[f32; BYTES / FLOATS]>,
-        _: &mut [u8; BYTES],
+        _: &mut [u8; N],
     ) {
         unreachable!("no instruction for directions")
     }
@@ -394,7 +395,7 @@ mod x86 {
          $splat:ident, $fma:ident, $load:ident, $store:ident, $mul:ident, $transpose:ident,
          $to_float16:ident, $to_bfloat16:ident,
          directions: $has_directions:literal, |$src64:ident, $direction:ident| $are_numbers:expr, |$scales:ident| $are_positive:expr,
-         |$steps:ident, $from:ident, $factors:ident, $to:ident, $along:ident, $sign:ident| $to_bytes:expr,
+         |$steps:ident, $from:ident, $factors:ident, $to:ident, $along:ident, $sign:ident, $n:ident| $to_bytes:expr,
          $widen:ident, $narrow:ident, $largest:ident, |$q:ident| $quiet:expr,
          |$half:ident| $float16_values:expr, |$upper:ident| $bfloat16_values:expr,
          |$bytes:ident, $left:ident, $right:ident, $mask:ident| $widened_values:expr,
@@ -473,12 +474,12 @@ mod x86 {
                 }
 
                 #[inline(always)]
-                fn to_bytes<const $along: u8, const $sign: u8>(
+                fn to_bytes<const $along: u8, const $sign: u8, const $n: usize>(
                     self,
                     $steps: &ByteSteps,
                     $from: &[f32; BYTES],
                     $factors: Option<&[f32; BYTES / FLOATS]>,
-                    $to: &mut [u8; BYTES],
+                    $to: &mut [u8; $n],
                 ) {
                     $to_bytes
                 }
@@ -660,7 +661,7 @@ mod x86 {
         to_float16_avx2, to_bfloat16,
         directions: false, |_src, D| unreachable!("no instruction for directions"),
         |_factors| unreachable!("no instruction for directions"),
-        |_steps, _src, _factors, _dst, D, S| unreachable!("no instruction for directions"),
+        |_steps, _src, _factors, _dst, D, S, N| unreachable!("no instruction for directions"),
         widen_avx2, narrow_avx2, largest,
         |x| {
             let nan = _mm256_or_ps(_mm256_and_ps(x, _mm256_set1_ps(-0.0)), _mm256_set1_ps(f32::from_bits(CANONICAL_NAN)));
@@ -721,9 +722,9 @@ mod x86 {
                     // SAFETY: the token vouches for the instructions.
                     unsafe { bytes::are_positive(factors) }
                 },
-                |steps, src, factors, dst, D, S| {
+                |steps, src, factors, dst, D, S, N| {
                     // SAFETY: the token vouches for the instructions, `Level::run` for the environment.
-                    unsafe { bytes::codes::<D, S>(steps, src, factors, dst) }
+                    unsafe { bytes::codes::<D, S, N>(steps, src, factors, dst) }
                 },
                 $widen, $narrow, largest_avx512,
                 |x| {

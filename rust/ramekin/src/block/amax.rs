@@ -2,7 +2,10 @@
 
 use crate::float::{Bits, Float};
 use crate::isa::Kernel;
-use crate::simd::{ROWS, Simd};
+use crate::simd::{ROWS, Simd, prefetch_far};
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Raises `most`, one for each block of `width` columns, to the largest magnitudes of a part of a row that starts
 /// `first` columns into its first block. Magnitudes are compared as bits, so that NaN is the largest of all.
@@ -10,6 +13,8 @@ pub(super) struct Amax<'a, F: Float> {
     pub row: &'a [F],
     pub first: usize,
     pub width: usize,
+    /// How far ahead numbers are brought near; 0 where they are near.
+    pub ahead: usize,
     pub most: &'a mut [F::Bits],
 }
 
@@ -18,7 +23,7 @@ impl<F: Float> Kernel for Amax<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { row, first, width, most } = self;
+        let Self { row, first, width, ahead, most } = self;
         // The common widths, so that the compiler knows them.
         let done = match (F::as_f32(row), width, first) {
             (Some(row), 32, 0) => by_blocks::<F, S, 32>(simd, row, most),
@@ -28,7 +33,7 @@ impl<F: Float> Kernel for Amax<'_, F> {
         let (mut rest, mut here) = (&row[done..], width - first);
         for most in &mut most[done / width..] {
             let (block, after) = rest.split_at(here.min(rest.len()));
-            *most = (*most).max(largest(block));
+            *most = (*most).max(largest(block, ahead));
             (rest, here) = (after, width);
         }
     }
@@ -47,11 +52,22 @@ fn by_blocks<F: Float, S: Simd, const WIDTH: usize>(simd: S, row: &[f32], most: 
     groups.len() * ROWS * WIDTH
 }
 
+/// Elements that are brought near at a time.
+const PART: usize = 512;
+
+/// The largest magnitude of a block.
 #[inline(always)]
-fn largest<F: Float>(block: &[F]) -> F::Bits {
+fn largest<F: Float>(block: &[F], ahead: usize) -> F::Bits {
     let mut most = F::Bits::ZERO;
-    for x in block {
-        most = most.max(x.bits() & (F::Bits::ONES >> 1));
+    for part in block.chunks(if ahead > 0 { PART } else { block.len().max(1) }) {
+        if ahead > 0 {
+            for line in part.chunks(LINE / size_of::<F>()) {
+                prefetch_far(line.as_ptr().wrapping_add(ahead));
+            }
+        }
+        for x in part {
+            most = most.max(x.bits() & (F::Bits::ONES >> 1));
+        }
     }
     most
 }

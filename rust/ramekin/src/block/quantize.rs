@@ -169,6 +169,8 @@ impl Work<'_> {
         // The largest of all, whichever thread comes first.
         let most: Vec<AtomicU64> = (0..geometry.blocks()).map(|_| AtomicU64::new(0)).collect();
         let (level, width) = (self.level, geometry.block.1);
+        // The next span, where there are more numbers than stay in the caches.
+        let ahead = if geometry.rows * geometry.columns > CACHED { span(1, 1) } else { 0 };
         self.share(parts::<u8>(geometry, |_| 0, None, None), |part| {
             let mut lines = Lines::<F>::new(level, self.array);
             let mut here = Vec::new();
@@ -180,7 +182,7 @@ impl Work<'_> {
                         here.clear();
                         here.resize(blocks.len(), F::Bits::ZERO);
                         let first = columns.start % width;
-                        level.run(Amax { row: lines.line(row), first, width, most: &mut here });
+                        level.run(Amax { row: lines.line(row), first, width, ahead, most: &mut here });
                         let at = geometry.band(row) * geometry.across() + blocks.start;
                         for (most, here) in most[at..].iter().zip(&here) {
                             most.fetch_max(here.to_u64(), Ordering::Relaxed);
@@ -212,7 +214,7 @@ impl Work<'_> {
                     most.resize(blocks, F::Bits::ZERO);
                     factors.resize(blocks, F::from_bits_of(F::Bits::ZERO));
                     for row in geometry.band_rows(band) {
-                        level.run(Amax { row: lines.line(row), first: 0, width, most: &mut most });
+                        level.run(Amax { row: lines.line(row), first: 0, width, ahead: 0, most: &mut most });
                     }
                     let at = (band - first_band) * across + (columns.start - part.columns.start) / width;
                     let scales = part.scales.as_mut().expect("a part of whole blocks");

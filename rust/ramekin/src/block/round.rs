@@ -8,7 +8,7 @@ use super::scheme::Scale;
 use super::spread::{Product, Spread, Times};
 use super::stats::{Sum, Sums};
 use crate::convert::pack::pack_here;
-use crate::convert::{Code, Products, decode, encode, encode_products, fits};
+use crate::convert::{Code, Products, decode, encode, encode_pairs, encode_products, fits};
 use crate::float::{Bits, Float};
 use crate::format::FloatFormat;
 use crate::isa::{Kernel, Level};
@@ -22,6 +22,19 @@ pub(super) struct Place<'a, F> {
     /// Columns of the first block that lie before.
     pub first: usize,
     pub factors: &'a [F],
+}
+
+impl<'a, F> Place<'a, F> {
+    /// What is left after some columns, whole blocks of `width`.
+    fn after(&self, columns: usize, width: usize) -> Self {
+        let (Range { start, end }, first) = (self.columns.clone(), self.first);
+        Self {
+            row: self.row,
+            columns: start + columns..end,
+            first,
+            factors: &self.factors[columns / width..],
+        }
+    }
 }
 
 /// Rounds parts of rows, and tells what that did.
@@ -59,9 +72,15 @@ impl<'a, F: Float> Rounder<'a, F> {
         let (level, scheme) = (self.level, &self.how.scheme);
         match C::as_u8(out) {
             Some(bytes) if scheme.element.bits() < 8 || scheme.integer => {
+                // (Sums are made of codes that are not packed.)
+                let done = if self.how.stats { 0 } else { self.encode_pairs(line, place, bytes) };
+                let (line, bytes) = (&line[done..], &mut bytes[done / 2..]);
+                if line.is_empty() {
+                    return;
+                }
                 let mut codes = std::mem::take(&mut self.codes);
                 codes.resize(line.len(), 0);
-                self.encode(line, place, &mut codes);
+                self.encode(line, &place.after(done, self.width), &mut codes);
                 if scheme.integer {
                     level.run(ToIntegers { codes: &codes, integers: bytes });
                 } else {
@@ -73,14 +92,26 @@ impl<'a, F: Float> Rounder<'a, F> {
         }
     }
 
+    /// Encodes and packs what there is a short way for: so many elements, whole blocks.
+    fn encode_pairs(&self, line: &[F], place: &Place<'_, F>, bytes: &mut [u8]) -> usize {
+        let (element, rounding) = (self.how.scheme.element, self.how.rounding.rounding);
+        if self.how.scheme.integer {
+            return 0;
+        }
+        encode_pairs(self.level, element, rounding, &self.products(line, place), bytes)
+    }
+
+    fn products<'b>(&self, row: &'b [F], place: &Place<'b, F>) -> Products<'b, F> {
+        // Blocks with NaN have factors of zero, but under scales in float32.
+        let numbers = !matches!(self.how.scheme.scale, Scale::Float32(_));
+        Products { row, first: place.first, width: self.width, factors: place.factors, numbers }
+    }
+
     fn encode<C: Code>(&mut self, line: &[F], place: &Place<'_, F>, codes: &mut [C]) {
         let (level, element) = (self.level, self.how.scheme.element);
         let mut options = self.how.rounding.after(place.row * self.columns + place.columns.start);
         options.saturate = true;
-        // Blocks with NaN have factors of zero, but under scales in float32.
-        let numbers = !matches!(self.how.scheme.scale, Scale::Float32(_));
-        let (first, width, factors) = (place.first, self.width, place.factors);
-        let products = Products { row: line, first, width, factors, numbers };
+        let products = self.products(line, place);
         if encode_products(level, element, options.rounding, &products, codes) {
             return;
         }

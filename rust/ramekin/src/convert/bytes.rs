@@ -34,7 +34,7 @@ impl<const SHAPE: u8, const DIRECTION: u8> Kernel for ToBytes<'_, SHAPE, DIRECTI
         let (dst, _) = self.dst.as_chunks_mut::<BYTES>();
         for (dst, src) in dst.iter_mut().zip(src) {
             if simd.are_numbers::<DIRECTION>(src) {
-                to_bytes::<S, SHAPE, DIRECTION>(simd, &steps, src, None, dst);
+                to_bytes::<S, SHAPE, DIRECTION, BYTES>(simd, &steps, src, None, dst);
             } else {
                 // (A function of its own: together they would need more registers than there are.)
                 simd.call(Encode::<f32, u8, SHAPE, DIRECTION> { plan, words: Words::default(), src, dst });
@@ -46,19 +46,19 @@ impl<const SHAPE: u8, const DIRECTION: u8> Kernel for ToBytes<'_, SHAPE, DIRECTI
 
 /// [`Simd::to_bytes`] for a family of formats.
 #[inline(always)]
-pub(super) fn to_bytes<S: Simd, const SHAPE: u8, const DIRECTION: u8>(
+pub(super) fn to_bytes<S: Simd, const SHAPE: u8, const DIRECTION: u8, const N: usize>(
     simd: S,
     steps: &ByteSteps,
     src: &[f32; BYTES],
     factors: Option<&[f32; BYTES / FLOATS]>,
-    dst: &mut [u8; BYTES],
+    dst: &mut [u8; N],
 ) {
     match SHAPE {
-        shape::UNSIGNED => simd.to_bytes::<DIRECTION, { sign::NONE }>(steps, src, factors, dst),
+        shape::UNSIGNED => simd.to_bytes::<DIRECTION, { sign::NONE }, N>(steps, src, factors, dst),
         shape::UNSIGNED_ZERO | shape::NAN_OVERFLOW => {
-            simd.to_bytes::<DIRECTION, { sign::NOT_OF_ZERO }>(steps, src, factors, dst);
+            simd.to_bytes::<DIRECTION, { sign::NOT_OF_ZERO }, N>(steps, src, factors, dst);
         }
-        _ => simd.to_bytes::<DIRECTION, { sign::KEPT }>(steps, src, factors, dst),
+        _ => simd.to_bytes::<DIRECTION, { sign::KEPT }, N>(steps, src, factors, dst),
     }
 }
 

@@ -20,7 +20,7 @@ pub use decode::decode;
 pub(crate) use decode::{DecodePlan, decode_slice};
 pub use encode::encode;
 pub(crate) use plan::fits;
-pub(crate) use products::{Products, encode_products};
+pub(crate) use products::{Products, encode_pairs, encode_products};
 pub(crate) use round::Grid;
 pub use round::round_to;
 pub use source::{Exact, encode_codes, encode_integers};

@@ -8,7 +8,7 @@ use crate::float::{Code, Float};
 use crate::format::{FloatFormat, Zero};
 use crate::isa::{Kernel, Level};
 use crate::rounding::{Rounding, direction};
-use crate::simd::{BYTES, ByteSteps, FLOATS, Simd, prefetch_far};
+use crate::simd::{BYTES, ByteSteps, FLOATS, PAIRS, Simd, prefetch_far};
 
 /// Products of a row's numbers with factors, one for each block of `width`, of which `first` lie before the row.
 pub(crate) struct Products<'a, F> {
@@ -44,7 +44,7 @@ impl<C: Code, const SHAPE: u8, const WIDTH: usize> Kernel for EncodeBlocks<'_, C
                 groups.iter().zip(codes).zip(factors.chunks_exact(BYTES / WIDTH))
             {
                 let of_vectors = std::array::from_fn(|i| factors[i * FLOATS / WIDTH]);
-                if !encode_group::<S, SHAPE>(simd, &steps, numbers, &of_vectors, ahead, codes) {
+                if !encode_group::<S, SHAPE, BYTES>(simd, &steps, numbers, &of_vectors, ahead, codes) {
                     simd.call(EncodeWidths::<u8, SHAPE, WIDTH> {
                         plan,
                         src: numbers,
@@ -60,6 +60,41 @@ impl<C: Code, const SHAPE: u8, const WIDTH: usize> Kernel for EncodeBlocks<'_, C
         if !src.is_empty() {
             simd.call(EncodeWidths::<C, SHAPE, WIDTH> { plan, src, factors, ahead, dst });
         }
+    }
+}
+
+/// Whole groups of codes of four bits, two to a byte as [`pack`](super::pack) lays them.
+struct EncodePairs<'a, const SHAPE: u8, const WIDTH: usize> {
+    plan: EncodePlan<f32>,
+    src: &'a [f32],
+    factors: &'a [f32],
+    dst: &'a mut [u8],
+}
+
+impl<const SHAPE: u8, const WIDTH: usize> Kernel for EncodePairs<'_, SHAPE, WIDTH> {
+    /// How many numbers were encoded: all whole groups, or none where the level has no such steps.
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> usize {
+        let plan = self.plan;
+        let Some(steps) = short_way::<S>(&plan) else { return 0 };
+        let ahead = self.src.len();
+        let (groups, pairs) = (self.src.as_chunks::<BYTES>().0, self.dst.as_chunks_mut::<PAIRS>().0);
+        for ((numbers, pairs), factors) in
+            groups.iter().zip(pairs).zip(self.factors.chunks_exact(BYTES / WIDTH))
+        {
+            let of_vectors = std::array::from_fn(|i| factors[i * FLOATS / WIDTH]);
+            if !encode_group::<S, SHAPE, PAIRS>(simd, &steps, numbers, &of_vectors, ahead, pairs) {
+                let mut codes = [0; BYTES];
+                let dst = &mut codes;
+                simd.call(EncodeWidths::<u8, SHAPE, WIDTH> { plan, src: numbers, factors, ahead, dst });
+                for (pair, [first, second]) in pairs.iter_mut().zip(codes.as_chunks().0) {
+                    *pair = first | second << 4;
+                }
+            }
+        }
+        groups.len() * BYTES
     }
 }
 
@@ -90,7 +125,7 @@ impl<C: Code, const SHAPE: u8> Kernel for EncodeProducts<'_, C, SHAPE> {
                 let of_vectors = [factor; BYTES / FLOATS];
                 let groups = numbers.as_chunks::<BYTES>().0;
                 for (numbers, codes) in groups.iter().zip(codes_here.as_chunks_mut::<BYTES>().0) {
-                    if !encode_group::<S, SHAPE>(simd, &steps, numbers, &of_vectors, ahead, codes) {
+                    if !encode_group::<S, SHAPE, BYTES>(simd, &steps, numbers, &of_vectors, ahead, codes) {
                         simd.call(EncodeBlock::<u8, SHAPE> { plan, numbers, factor, ahead, codes });
                     }
                 }
@@ -118,13 +153,13 @@ fn short_way<S: Simd>(plan: &EncodePlan<f32>) -> Option<ByteSteps> {
 /// factor of zero.
 /// Numbers as far `ahead` are brought near.
 #[inline(always)]
-fn encode_group<S: Simd, const SHAPE: u8>(
+fn encode_group<S: Simd, const SHAPE: u8, const N: usize>(
     simd: S,
     steps: &ByteSteps,
     numbers: &[f32; BYTES],
     factors: &[f32; BYTES / FLOATS],
     ahead: usize,
-    codes: &mut [u8; BYTES],
+    codes: &mut [u8; N],
 ) -> bool {
     const DIRECTION: u8 = direction::TIES_TO_EVEN;
     let numbers_only = SHAPE == shape::NUMBERS || simd.are_numbers::<DIRECTION>(numbers);
@@ -134,7 +169,7 @@ fn encode_group<S: Simd, const SHAPE: u8>(
     for at in (0..BYTES).step_by(LINE) {
         prefetch_far(numbers.as_ptr().wrapping_add(ahead + at));
     }
-    to_bytes::<S, SHAPE, DIRECTION>(simd, steps, numbers, Some(factors), codes);
+    to_bytes::<S, SHAPE, DIRECTION, N>(simd, steps, numbers, Some(factors), codes);
     true
 }
 
@@ -207,8 +242,15 @@ fn encode_product<C: Code, const SHAPE: u8>(plan: &EncodePlan<f32>, x: f32, fact
     C::truncate(encode_one::<f32, SHAPE, { direction::TIES_TO_EVEN }>(plan, x * factor, 0))
 }
 
-/// Rounds products with factors to codes of up to 16 bits, saturating, in one step where there is a short way, to
-/// nearest even and to formats with signed zeros; a factor of zero gives zeros. Tells whether there is.
+/// The loop-invariant numbers of a short way, to nearest even and to formats with signed zeros, if there is one.
+fn plan_of(format: &FloatFormat, rounding: Rounding) -> Option<EncodePlan<f32>> {
+    let signed_zero = format.signed && format.zero == Zero::Signed && !truncates::<f32>(format);
+    (rounding == Rounding::TiesToEven && signed_zero && fits::<f32>(format))
+        .then(|| EncodePlan::new(format, Conversion { saturate: true, ..Conversion::default() }))
+}
+
+/// Rounds products with factors to codes of up to 16 bits, saturating, in one step where there is a short way; a factor
+/// of zero gives zeros. Tells whether there is.
 pub(crate) fn encode_products<F: Float, C: Code>(
     level: Level,
     format: &FloatFormat,
@@ -219,11 +261,7 @@ pub(crate) fn encode_products<F: Float, C: Code>(
     let (Some(src), Some(factors)) = (F::as_f32(products.row), F::as_f32(products.factors)) else {
         return false;
     };
-    let signed_zero = format.signed && format.zero == Zero::Signed && !truncates::<f32>(format);
-    if rounding != Rounding::TiesToEven || !signed_zero || !fits::<f32>(format) {
-        return false;
-    }
-    let plan = EncodePlan::<f32>::new(format, Conversion { saturate: true, ..Conversion::default() });
+    let Some(plan) = plan_of(format, rounding) else { return false };
     let (first, width) = (products.first, products.width);
     if products.numbers {
         encode_with::<C, { shape::NUMBERS }>(level, plan, src, (first, width, factors), dst);
@@ -231,6 +269,24 @@ pub(crate) fn encode_products<F: Float, C: Code>(
         encode_with::<C, { shape::SIGNED_ZERO }>(level, plan, src, (first, width, factors), dst);
     }
     true
+}
+
+/// The same to packed codes of four bits, for the whole blocks that fill groups, where there is a shorter way still.
+/// Tells how many products were encoded.
+pub(crate) fn encode_pairs<F: Float>(
+    level: Level,
+    format: &FloatFormat,
+    rounding: Rounding,
+    products: &Products<'_, F>,
+    dst: &mut [u8],
+) -> usize {
+    let (Some(src), Some(factors)) = (F::as_f32(products.row), F::as_f32(products.factors)) else { return 0 };
+    let Some(plan) = plan_of(format, rounding) else { return 0 };
+    match (format.bits(), products.first, products.width, products.numbers) {
+        (4, 0, 16, true) => level.run(EncodePairs::<{ shape::NUMBERS }, 16> { plan, src, factors, dst }),
+        (4, 0, 32, true) => level.run(EncodePairs::<{ shape::NUMBERS }, 32> { plan, src, factors, dst }),
+        _ => 0,
+    }
 }
 
 fn encode_with<C: Code, const SHAPE: u8>(

@@ -3,6 +3,8 @@
 
 /// How many are converted at a time.
 pub(crate) const BYTES: usize = 64;
+/// Bytes of as many codes of up to four bits, two to a byte, low bits first.
+pub(crate) const PAIRS: usize = BYTES / 2;
 /// Floats of one vector, which share a factor.
 pub(crate) const FLOATS: usize = 16;
 
@@ -41,7 +43,7 @@ pub(crate) struct ByteSteps {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{BYTES, ByteSteps, FLOATS, sign};
+    use super::{BYTES, ByteSteps, FLOATS, PAIRS, sign};
     use crate::rounding::direction;
 
     /// Whether all are numbers that [`codes`] takes: no NaN and, where infinity is no overflow, no infinity.
@@ -102,13 +104,14 @@ mod x86 {
     /// The CPU must have AVX-512 F, BW and DQ, and the calling function enable them. The floating-point environment
     /// must be the default one.
     #[inline(always)]
-    pub(in crate::simd) unsafe fn codes<const DIRECTION: u8, const SIGN: u8>(
+    pub(in crate::simd) unsafe fn codes<const DIRECTION: u8, const SIGN: u8, const N: usize>(
         steps: &ByteSteps,
         src: &[f32; BYTES],
         factors: Option<&[f32; BYTES / FLOATS]>,
-        dst: &mut [u8; BYTES],
+        dst: &mut [u8; N],
     ) {
-        // SAFETY: the caller vouches for the instructions; `src` is four vectors and `dst` one.
+        // SAFETY: the caller vouches for the instructions; `src` is four vectors and `dst` one, or half of
+        // one.
         unsafe {
             let mut numbers = vectors(src);
             if let Some(factors) = factors {
@@ -182,7 +185,15 @@ mod x86 {
                 let nan = _mm512_set1_epi8(steps.nan.cast_signed());
                 codes = _mm512_mask_mov_epi8(codes, negative, nan);
             }
-            _mm512_storeu_si512(dst.as_mut_ptr().cast(), codes);
+            match N {
+                BYTES => _mm512_storeu_si512(dst.as_mut_ptr().cast(), codes),
+                PAIRS => {
+                    // The first of two and sixteen times the second.
+                    let pairs = _mm512_maddubs_epi16(codes, _mm512_set1_epi16(0x1001));
+                    _mm256_storeu_si256(dst.as_mut_ptr().cast(), _mm512_cvtepi16_epi8(pairs));
+                }
+                _ => unreachable!("a byte for each or for two"),
+            }
         }
     }
 

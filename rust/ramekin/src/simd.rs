@@ -3,6 +3,7 @@
 //! A token ([`Portable`], `X86Avx2`, `X86Avx512`, `X86Avx512Bf16`) stands for the fact that its instructions may be
 //! used here.
 
+mod ahead;
 mod bytes;
 mod groups;
 mod half;
@@ -10,6 +11,7 @@ mod largest;
 mod table;
 mod transpose;
 
+pub(crate) use ahead::{Ahead, prefetch, prefetch_far};
 pub(crate) use bytes::{BYTES, ByteSteps, FLOATS, PAIRS, sign};
 pub(crate) use groups::{SPAN, WORDS};
 pub(crate) use half::HALVES;
@@ -45,12 +47,10 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn to_float16(self, src: &[f32; HALVES], dst: &mut [u16; HALVES]);
     /// Rounds to bfloat16 likewise; this needs no instruction for it.
     fn to_bfloat16(self, src: &[f32; HALVES], dst: &mut [u16; HALVES]);
-    /// Whether the next three may be called.
+    /// Whether the next two may be called.
     const HAS_DIRECTIONS: bool;
     /// Whether [`Simd::to_bytes`] takes all: it takes no NaN and, where infinity is no overflow, no infinity.
     fn are_numbers<const DIRECTION: u8>(self, src: &[f32; BYTES]) -> bool;
-    /// Whether all are positive and finite.
-    fn are_positive(self, factors: &[f32; BYTES / FLOATS]) -> bool;
     /// Rounds numbers to codes of up to eight bits in a direction of [`direction`](crate::rounding::direction), not
     /// at random, each first times the factor of its [`FLOATS`], where there are factors. `SIGN` is of [`sign`], `N` [`BYTES`] or, for
     /// codes of up to four bits, [`PAIRS`].
@@ -142,30 +142,6 @@ pub(crate) trait Simd: Copy + Send + Sync {
 /// The bits of the NaN that matrix products write.
 pub(crate) const CANONICAL_NAN: u32 = 0x7fc0_0000;
 
-/// Asks for the memory at `at` to be brought near. Any address will do.
-#[inline(always)]
-pub(crate) fn prefetch<T>(at: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 CPU has the instruction, which never faults.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
-
-/// Asks for the memory at `at` to be brought to a core's second cache: more can be under way than to the first.
-#[inline(always)]
-pub(crate) fn prefetch_far<T>(at: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 CPU has the instruction, which never faults.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
-
 /// How a byte becomes a float16: shifted left as a 16-bit word, then right with its sign, then masked.
 #[derive(Clone, Copy)]
 #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no other level widens"))]
@@ -217,11 +193,6 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn are_numbers<const DIRECTION: u8>(self, _: &[f32; BYTES]) -> bool {
-        unreachable!("no instruction for directions")
-    }
-
-    #[inline(always)]
-    fn are_positive(self, _: &[f32; BYTES / FLOATS]) -> bool {
         unreachable!("no instruction for directions")
     }
 
@@ -394,7 +365,7 @@ mod x86 {
         ($(#[$doc:meta])* $name:ident, $call:ident, $vector:ty, $lanes:literal, $tile:expr,
          $splat:ident, $fma:ident, $load:ident, $store:ident, $mul:ident, $transpose:ident,
          $to_float16:ident, $to_bfloat16:ident,
-         directions: $has_directions:literal, |$src64:ident, $direction:ident| $are_numbers:expr, |$scales:ident| $are_positive:expr,
+         directions: $has_directions:literal, |$src64:ident, $direction:ident| $are_numbers:expr,
          |$steps:ident, $from:ident, $factors:ident, $to:ident, $along:ident, $sign:ident, $n:ident| $to_bytes:expr,
          $widen:ident, $narrow:ident, $largest:ident, |$q:ident| $quiet:expr,
          |$half:ident| $float16_values:expr, |$upper:ident| $bfloat16_values:expr,
@@ -466,11 +437,6 @@ mod x86 {
                 #[inline(always)]
                 fn are_numbers<const $direction: u8>(self, $src64: &[f32; BYTES]) -> bool {
                     $are_numbers
-                }
-
-                #[inline(always)]
-                fn are_positive(self, $scales: &[f32; BYTES / FLOATS]) -> bool {
-                    $are_positive
                 }
 
                 #[inline(always)]
@@ -660,7 +626,6 @@ mod x86 {
         _mm256_set1_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_mul_ps, transpose_8,
         to_float16_avx2, to_bfloat16,
         directions: false, |_src, D| unreachable!("no instruction for directions"),
-        |_factors| unreachable!("no instruction for directions"),
         |_steps, _src, _factors, _dst, D, S, N| unreachable!("no instruction for directions"),
         widen_avx2, narrow_avx2, largest,
         |x| {
@@ -717,10 +682,6 @@ mod x86 {
                 directions: true, |src, D| {
                     // SAFETY: the token vouches for the instructions.
                     unsafe { bytes::are_numbers::<D>(src) }
-                },
-                |factors| {
-                    // SAFETY: the token vouches for the instructions.
-                    unsafe { bytes::are_positive(factors) }
                 },
                 |steps, src, factors, dst, D, S, N| {
                     // SAFETY: the token vouches for the instructions, `Level::run` for the environment.

@@ -61,8 +61,8 @@ fn largest<F: Float>(block: &[F], ahead: usize) -> F::Bits {
     let mut most = F::Bits::ZERO;
     for part in block.chunks(if ahead > 0 { PART } else { block.len().max(1) }) {
         if ahead > 0 {
-            for line in part.chunks(LINE / size_of::<F>()) {
-                prefetch_far(line.as_ptr().wrapping_add(ahead));
+            for at in (0..part.len()).step_by(LINE / size_of::<F>()) {
+                prefetch_far(part.as_ptr().wrapping_add(at + ahead));
             }
         }
         for x in part {

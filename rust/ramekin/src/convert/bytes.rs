@@ -9,7 +9,7 @@ use crate::float::{Code, Float};
 use crate::isa::{Kernel, Level};
 use crate::random::Words;
 use crate::rounding::direction;
-use crate::simd::{BYTES, ByteSteps, FLOATS, Simd, sign};
+use crate::simd::{Ahead, BYTES, ByteSteps, FLOATS, Simd, sign};
 
 /// Rounds whole blocks of `src`.
 struct ToBytes<'a, const SHAPE: u8, const DIRECTION: u8> {
@@ -30,9 +30,11 @@ impl<const SHAPE: u8, const DIRECTION: u8> Kernel for ToBytes<'_, SHAPE, DIRECTI
         }
         // Copies on the stack of their own: the stores below cannot alias them, so they stay in registers.
         let (plan, steps) = (self.plan, self.steps);
+        let ahead = Ahead::of(self.src);
         let (src, _) = self.src.as_chunks::<BYTES>();
         let (dst, _) = self.dst.as_chunks_mut::<BYTES>();
         for (dst, src) in dst.iter_mut().zip(src) {
+            ahead.bring(src);
             if simd.are_numbers::<DIRECTION>(src) {
                 to_bytes::<S, SHAPE, DIRECTION, BYTES>(simd, &steps, src, None, dst);
             } else {

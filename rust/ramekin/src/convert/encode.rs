@@ -9,7 +9,7 @@ use crate::format::{BFLOAT16, FLOAT16, FloatFormat};
 use crate::isa::{Kernel, Level};
 use crate::random::{self, Words};
 use crate::rounding::{Rounding, direction};
-use crate::simd::Simd;
+use crate::simd::{Ahead, Simd};
 
 /// The definition: one machine float to one code, in the low bits of the result; what lies above them is
 /// unspecified. `word` is read by stochastic rounding only.
@@ -252,6 +252,9 @@ fn stochastic_subnormal<F: Float>(p: &EncodePlan<F>, magnitude: F::Bits, word: u
     whole.plus(if fraction > !word { one } else { F::Bits::ZERO })
 }
 
+/// Elements that are converted between one look ahead and the next.
+const GROUP: usize = 64;
+
 /// Applies `convert` to each element and its word. Without stochastic rounding no words are made.
 #[inline(always)]
 pub(super) fn with_words<T: Copy, U, const DIRECTION: u8>(
@@ -261,7 +264,16 @@ pub(super) fn with_words<T: Copy, U, const DIRECTION: u8>(
     convert: impl Fn(T, u32) -> U,
 ) {
     if DIRECTION != direction::STOCHASTIC {
-        for (dst, &src) in dst.iter_mut().zip(src) {
+        let ahead = Ahead::of(src);
+        let (groups, rest) = src.as_chunks::<GROUP>();
+        let (group_dst, rest_dst) = dst.as_chunks_mut::<GROUP>();
+        for (dst, src) in group_dst.iter_mut().zip(groups) {
+            ahead.bring(src);
+            for (dst, &src) in dst.iter_mut().zip(src) {
+                *dst = convert(src, 0);
+            }
+        }
+        for (dst, &src) in rest_dst.iter_mut().zip(rest) {
             *dst = convert(src, 0);
         }
         return;

@@ -3,7 +3,7 @@
 //! saturate.
 
 use crate::isa::Kernel;
-use crate::simd::{HALVES, Simd};
+use crate::simd::{Ahead, HALVES, Simd};
 
 /// To float16, by the CPU's own instruction.
 pub(super) struct ToFloat16<'a> {
@@ -22,7 +22,9 @@ impl Kernel for ToFloat16<'_> {
         }
         let (src, _) = self.src.as_chunks::<HALVES>();
         let (dst, _) = self.dst.as_chunks_mut::<HALVES>();
+        let ahead = Ahead::of(self.src);
         for (dst, src) in dst.iter_mut().zip(src) {
+            ahead.bring(src);
             simd.to_float16(src, dst);
         }
         src.len() * HALVES
@@ -43,7 +45,9 @@ impl Kernel for ToBfloat16<'_> {
     fn run<S: Simd>(self, simd: S) -> usize {
         let (src, _) = self.src.as_chunks::<HALVES>();
         let (dst, _) = self.dst.as_chunks_mut::<HALVES>();
+        let ahead = Ahead::of(self.src);
         for (dst, src) in dst.iter_mut().zip(src) {
+            ahead.bring(src);
             simd.to_bfloat16(src, dst);
         }
         src.len() * HALVES

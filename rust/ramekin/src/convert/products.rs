@@ -39,12 +39,15 @@ impl<C: Code, const SHAPE: u8, const WIDTH: usize> Kernel for EncodeBlocks<'_, C
         let ahead = self.src.len();
         let (mut src, mut factors, mut dst) = (self.src, self.factors, self.dst);
         if let (Some(steps), Some(codes)) = (short_way::<S>(&plan), C::as_u8(dst)) {
+            let all = all_positive(factors);
             let (groups, codes) = (src.as_chunks::<BYTES>().0, codes.as_chunks_mut::<BYTES>().0);
             for ((numbers, codes), factors) in
                 groups.iter().zip(codes).zip(factors.chunks_exact(BYTES / WIDTH))
             {
                 let of_vectors = std::array::from_fn(|i| factors[i * FLOATS / WIDTH]);
-                if !encode_group::<S, SHAPE, BYTES>(simd, &steps, numbers, &of_vectors, ahead, codes) {
+                if !(all || all_positive(factors))
+                    || !encode_group::<S, SHAPE, BYTES>(simd, &steps, numbers, &of_vectors, ahead, codes)
+                {
                     simd.call(EncodeWidths::<u8, SHAPE, WIDTH> {
                         plan,
                         src: numbers,
@@ -79,13 +82,16 @@ impl<const SHAPE: u8, const WIDTH: usize> Kernel for EncodePairs<'_, SHAPE, WIDT
     fn run<S: Simd>(self, simd: S) -> usize {
         let plan = self.plan;
         let Some(steps) = short_way::<S>(&plan) else { return 0 };
+        let all = all_positive(self.factors);
         let ahead = self.src.len();
         let (groups, pairs) = (self.src.as_chunks::<BYTES>().0, self.dst.as_chunks_mut::<PAIRS>().0);
         for ((numbers, pairs), factors) in
             groups.iter().zip(pairs).zip(self.factors.chunks_exact(BYTES / WIDTH))
         {
             let of_vectors = std::array::from_fn(|i| factors[i * FLOATS / WIDTH]);
-            if !encode_group::<S, SHAPE, PAIRS>(simd, &steps, numbers, &of_vectors, ahead, pairs) {
+            if !(all || all_positive(factors))
+                || !encode_group::<S, SHAPE, PAIRS>(simd, &steps, numbers, &of_vectors, ahead, pairs)
+            {
                 let mut codes = [0; BYTES];
                 let dst = &mut codes;
                 simd.call(EncodeWidths::<u8, SHAPE, WIDTH> { plan, src: numbers, factors, ahead, dst });
@@ -122,10 +128,12 @@ impl<C: Code, const SHAPE: u8> Kernel for EncodeProducts<'_, C, SHAPE> {
             let (mut numbers, src_after) = src.split_at(here.min(src.len()));
             let (mut codes, dst_after) = dst.split_at_mut(numbers.len());
             if let (Some(steps), Some(codes_here)) = (steps, C::as_u8(codes)) {
-                let of_vectors = [factor; BYTES / FLOATS];
+                let (positive, of_vectors) = (all_positive(&[factor]), [factor; BYTES / FLOATS]);
                 let groups = numbers.as_chunks::<BYTES>().0;
                 for (numbers, codes) in groups.iter().zip(codes_here.as_chunks_mut::<BYTES>().0) {
-                    if !encode_group::<S, SHAPE, BYTES>(simd, &steps, numbers, &of_vectors, ahead, codes) {
+                    if !positive
+                        || !encode_group::<S, SHAPE, BYTES>(simd, &steps, numbers, &of_vectors, ahead, codes)
+                    {
                         simd.call(EncodeBlock::<u8, SHAPE> { plan, numbers, factor, ahead, codes });
                     }
                 }
@@ -149,9 +157,19 @@ fn short_way<S: Simd>(plan: &EncodePlan<f32>) -> Option<ByteSteps> {
     if S::HAS_DIRECTIONS { plan.byte_steps(direction::TIES_TO_EVEN) } else { None }
 }
 
-/// Encodes a group by [`Simd::to_bytes`] and tells whether it could: not with a product that may be NaN, nor with a
-/// factor of zero.
-/// Numbers as far `ahead` are brought near.
+/// Whether all are positive and finite: then products with numbers are numbers.
+#[inline(always)]
+fn all_positive(factors: &[f32]) -> bool {
+    let mut other = false;
+    for factor in factors {
+        // Unsigned, what is zero, infinite, NaN or negative lies outside.
+        other |= factor.to_bits().wrapping_sub(1) >= f32::INFINITY.to_bits() - 1;
+    }
+    !other
+}
+
+/// Encodes a group under positive factors by [`Simd::to_bytes`], and tells whether it could: not with NaN. Numbers as
+/// far `ahead` are brought near.
 #[inline(always)]
 fn encode_group<S: Simd, const SHAPE: u8, const N: usize>(
     simd: S,
@@ -162,8 +180,7 @@ fn encode_group<S: Simd, const SHAPE: u8, const N: usize>(
     codes: &mut [u8; N],
 ) -> bool {
     const DIRECTION: u8 = direction::TIES_TO_EVEN;
-    let numbers_only = SHAPE == shape::NUMBERS || simd.are_numbers::<DIRECTION>(numbers);
-    if !numbers_only || !simd.are_positive(factors) {
+    if SHAPE != shape::NUMBERS && !simd.are_numbers::<DIRECTION>(numbers) {
         return false;
     }
     for at in (0..BYTES).step_by(LINE) {

@@ -68,22 +68,6 @@ mod x86 {
         }
     }
 
-    /// Whether factors are positive numbers.
-    ///
-    /// # Safety
-    ///
-    /// The CPU must have AVX-512 F and VL, and the calling function enable them.
-    #[inline(always)]
-    pub(in crate::simd) unsafe fn are_positive(factors: &[f32; BYTES / FLOATS]) -> bool {
-        // SAFETY: the caller vouches for the instructions; four floats are one vector.
-        unsafe {
-            let bits = _mm_loadu_si128(factors.as_ptr().cast());
-            // Unsigned, what is zero, infinite, NaN or negative lies outside.
-            let from_one = _mm_sub_epi32(bits, _mm_set1_epi32(1));
-            _mm_cmpge_epu32_mask(from_one, _mm_set1_epi32(0x7f80_0000 - 1)) == 0
-        }
-    }
-
     /// The vectors of a block.
     #[inline(always)]
     unsafe fn vectors(src: &[f32; BYTES]) -> [__m512; 4] {
@@ -273,4 +257,4 @@ mod x86 {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{are_numbers, are_positive, codes};
+pub(super) use x86::{are_numbers, codes};

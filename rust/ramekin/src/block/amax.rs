@@ -2,10 +2,7 @@
 
 use crate::float::{Bits, Float};
 use crate::isa::Kernel;
-use crate::simd::{ROWS, Simd, prefetch_far};
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
+use crate::simd::{Ahead, ROWS, Simd};
 
 /// Raises `most`, one for each block of `width` columns, to the largest magnitudes of a part of a row that starts
 /// `first` columns into its first block. Magnitudes are compared as bits, so that NaN is the largest of all.
@@ -13,8 +10,7 @@ pub(super) struct Amax<'a, F: Float> {
     pub row: &'a [F],
     pub first: usize,
     pub width: usize,
-    /// How far ahead numbers are brought near; 0 where they are near.
-    pub ahead: usize,
+    pub ahead: Ahead,
     pub most: &'a mut [F::Bits],
 }
 
@@ -26,8 +22,8 @@ impl<F: Float> Kernel for Amax<'_, F> {
         let Self { row, first, width, ahead, most } = self;
         // The common widths, so that the compiler knows them.
         let done = match (F::as_f32(row), width, first) {
-            (Some(row), 32, 0) => by_blocks::<F, S, 32>(simd, row, most),
-            (Some(row), 16, 0) => by_blocks::<F, S, 16>(simd, row, most),
+            (Some(row), 32, 0) => by_blocks::<F, S, 32>(simd, row, ahead, most),
+            (Some(row), 16, 0) => by_blocks::<F, S, 16>(simd, row, ahead, most),
             _ => 0,
         };
         let (mut rest, mut here) = (&row[done..], width - first);
@@ -41,10 +37,16 @@ impl<F: Float> Kernel for Amax<'_, F> {
 
 /// Goes through whole blocks, some at a time, and tells how many elements they have.
 #[inline(always)]
-fn by_blocks<F: Float, S: Simd, const WIDTH: usize>(simd: S, row: &[f32], most: &mut [F::Bits]) -> usize {
+fn by_blocks<F: Float, S: Simd, const WIDTH: usize>(
+    simd: S,
+    row: &[f32],
+    ahead: Ahead,
+    most: &mut [F::Bits],
+) -> usize {
     let (blocks, _) = row.as_chunks::<WIDTH>();
     let (groups, _) = blocks.as_chunks::<ROWS>();
     for (blocks, most) in groups.iter().zip(most.chunks_exact_mut(ROWS)) {
+        ahead.bring(blocks.as_flattened());
         for (most, here) in most.iter_mut().zip(simd.largest(blocks)) {
             *most = (*most).max(F::Bits::from_u32(here));
         }
@@ -57,14 +59,11 @@ const PART: usize = 512;
 
 /// The largest magnitude of a block.
 #[inline(always)]
-fn largest<F: Float>(block: &[F], ahead: usize) -> F::Bits {
+fn largest<F: Float>(block: &[F], ahead: Ahead) -> F::Bits {
     let mut most = F::Bits::ZERO;
-    for part in block.chunks(if ahead > 0 { PART } else { block.len().max(1) }) {
-        if ahead > 0 {
-            for at in (0..part.len()).step_by(LINE / size_of::<F>()) {
-                prefetch_far(part.as_ptr().wrapping_add(at + ahead));
-            }
-        }
+    let part = if matches!(ahead, Ahead::Nothing) { block.len().max(1) } else { PART };
+    for part in block.chunks(part) {
+        ahead.bring(part);
         for x in part {
             most = most.max(x.bits() & (F::Bits::ONES >> 1));
         }

@@ -13,6 +13,7 @@ use crate::float::{Bits, Float};
 use crate::fpenv;
 use crate::isa::{Kernel, Level};
 use crate::parallel::{self, ThreadsError};
+use crate::simd::Ahead;
 use crate::simd::Simd;
 
 /// Codes and scales of an array.
@@ -64,7 +65,7 @@ pub fn dequantize<F: Float, C: Code>(
             Work { level, scheme, array, geometry }.part(part);
         }
     };
-    let parts = parts(&geometry, |columns| columns, Some(out), None);
+    let parts = parts(&geometry, |columns| columns, Some(out), None, false);
     let count = parts.len();
     parallel::share(parts.into_iter(), count, work)
 }
@@ -97,7 +98,8 @@ impl<C: Code> Work<'_, C> {
                 let out = &mut part.codes[place];
                 let first = columns.start % width;
                 let factors = &factors;
-                let products = Products { row: &elements, first, width, factors, numbers: false };
+                let ahead = Ahead::Nothing;
+                let products = Products { row: &elements, first, width, factors, numbers: false, ahead };
                 level.run(Spread { products, product: Product::Plain, out });
                 if let Some(scale) = self.array.tensor_scale {
                     level.run(Times { scale, out });

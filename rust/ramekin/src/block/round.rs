@@ -13,7 +13,7 @@ use crate::float::{Bits, Float};
 use crate::format::FloatFormat;
 use crate::isa::{Kernel, Level};
 use crate::rounding::Rounding;
-use crate::simd::Simd;
+use crate::simd::{Ahead, Simd};
 
 /// A part of a row, and what the blocks' elements are multiplied by.
 pub(super) struct Place<'a, F> {
@@ -22,18 +22,14 @@ pub(super) struct Place<'a, F> {
     /// Columns of the first block that lie before.
     pub first: usize,
     pub factors: &'a [F],
+    pub ahead: Ahead,
 }
 
 impl<'a, F> Place<'a, F> {
     /// What is left after some columns, whole blocks of `width`.
     fn after(&self, columns: usize, width: usize) -> Self {
-        let (Range { start, end }, first) = (self.columns.clone(), self.first);
-        Self {
-            row: self.row,
-            columns: start + columns..end,
-            first,
-            factors: &self.factors[columns / width..],
-        }
+        let Range { start, end } = self.columns;
+        Self { columns: start + columns..end, factors: &self.factors[columns / width..], ..*self }
     }
 }
 
@@ -104,7 +100,8 @@ impl<'a, F: Float> Rounder<'a, F> {
     fn products<'b>(&self, row: &'b [F], place: &Place<'b, F>) -> Products<'b, F> {
         // Blocks with NaN have factors of zero, but under scales in float32.
         let numbers = !matches!(self.how.scheme.scale, Scale::Float32(_));
-        Products { row, first: place.first, width: self.width, factors: place.factors, numbers }
+        let (first, factors, ahead) = (place.first, place.factors, place.ahead);
+        Products { row, first, width: self.width, factors, numbers, ahead }
     }
 
     fn encode<C: Code>(&mut self, line: &[F], place: &Place<'_, F>, codes: &mut [C]) {

@@ -8,7 +8,7 @@ use crate::float::{Code, Float};
 use crate::format::{FloatFormat, Zero};
 use crate::isa::{Kernel, Level};
 use crate::rounding::{Rounding, direction};
-use crate::simd::{BYTES, ByteSteps, FLOATS, PAIRS, Simd, prefetch_far};
+use crate::simd::{Ahead, BYTES, ByteSteps, FLOATS, PAIRS, Simd};
 
 /// Products of a row's numbers with factors, one for each block of `width`, of which `first` lie before the row.
 pub(crate) struct Products<'a, F> {
@@ -18,6 +18,16 @@ pub(crate) struct Products<'a, F> {
     pub factors: &'a [F],
     /// Whether there is no NaN but under factors of zero.
     pub numbers: bool,
+    pub ahead: Ahead,
+}
+
+impl<F: Float> Products<'_, F> {
+    /// The same if its numbers are float32.
+    fn of_f32(&self) -> Option<Products<'_, f32>> {
+        let (row, factors) = (F::as_f32(self.row)?, F::as_f32(self.factors)?);
+        let Self { first, width, numbers, ahead, .. } = *self;
+        Some(Products { row, first, width, factors, numbers, ahead })
+    }
 }
 
 /// Whole blocks of a width that the compiler knows. (A kernel of its own: together they would need more registers
@@ -26,6 +36,7 @@ struct EncodeBlocks<'a, C, const SHAPE: u8, const WIDTH: usize> {
     plan: EncodePlan<f32>,
     src: &'a [f32],
     factors: &'a [f32],
+    ahead: Ahead,
     dst: &'a mut [C],
 }
 
@@ -36,7 +47,7 @@ impl<C: Code, const SHAPE: u8, const WIDTH: usize> Kernel for EncodeBlocks<'_, C
     fn run<S: Simd>(self, simd: S) {
         // A copy on the stack of its own: the stores below cannot alias it, so it stays in registers.
         let plan = self.plan;
-        let ahead = self.src.len();
+        let ahead = self.ahead;
         let (mut src, mut factors, mut dst) = (self.src, self.factors, self.dst);
         if let (Some(steps), Some(codes)) = (short_way::<S>(&plan), C::as_u8(dst)) {
             let all = all_positive(factors);
@@ -71,6 +82,7 @@ struct EncodePairs<'a, const SHAPE: u8, const WIDTH: usize> {
     plan: EncodePlan<f32>,
     src: &'a [f32],
     factors: &'a [f32],
+    ahead: Ahead,
     dst: &'a mut [u8],
 }
 
@@ -83,7 +95,7 @@ impl<const SHAPE: u8, const WIDTH: usize> Kernel for EncodePairs<'_, SHAPE, WIDT
         let plan = self.plan;
         let Some(steps) = short_way::<S>(&plan) else { return 0 };
         let all = all_positive(self.factors);
-        let ahead = self.src.len();
+        let ahead = self.ahead;
         let (groups, pairs) = (self.src.as_chunks::<BYTES>().0, self.dst.as_chunks_mut::<PAIRS>().0);
         for ((numbers, pairs), factors) in
             groups.iter().zip(pairs).zip(self.factors.chunks_exact(BYTES / WIDTH))
@@ -111,6 +123,7 @@ struct EncodeProducts<'a, C, const SHAPE: u8> {
     first: usize,
     width: usize,
     factors: &'a [f32],
+    ahead: Ahead,
     dst: &'a mut [C],
 }
 
@@ -121,7 +134,7 @@ impl<C: Code, const SHAPE: u8> Kernel for EncodeProducts<'_, C, SHAPE> {
     fn run<S: Simd>(self, simd: S) {
         // As above.
         let plan = self.plan;
-        let ahead = self.src.len();
+        let ahead = self.ahead;
         let (mut src, mut dst, mut here) = (self.src, self.dst, self.width - self.first);
         let steps = short_way::<S>(&plan);
         for &factor in self.factors {
@@ -176,16 +189,14 @@ fn encode_group<S: Simd, const SHAPE: u8, const N: usize>(
     steps: &ByteSteps,
     numbers: &[f32; BYTES],
     factors: &[f32; BYTES / FLOATS],
-    ahead: usize,
+    ahead: Ahead,
     codes: &mut [u8; N],
 ) -> bool {
     const DIRECTION: u8 = direction::TIES_TO_EVEN;
     if SHAPE != shape::NUMBERS && !simd.are_numbers::<DIRECTION>(numbers) {
         return false;
     }
-    for at in (0..BYTES).step_by(LINE) {
-        prefetch_far(numbers.as_ptr().wrapping_add(ahead + at));
-    }
+    ahead.bring(numbers);
     to_bytes::<S, SHAPE, DIRECTION, N>(simd, steps, numbers, Some(factors), codes);
     true
 }
@@ -195,7 +206,7 @@ struct EncodeWidths<'a, C, const SHAPE: u8, const WIDTH: usize> {
     plan: EncodePlan<f32>,
     src: &'a [f32],
     factors: &'a [f32],
-    ahead: usize,
+    ahead: Ahead,
     dst: &'a mut [C],
 }
 
@@ -211,9 +222,7 @@ impl<C: Code, const SHAPE: u8, const WIDTH: usize> Kernel for EncodeWidths<'_, C
                 *codes = [C::default(); WIDTH];
                 continue;
             }
-            for at in (0..WIDTH).step_by(LINE) {
-                prefetch_far(numbers.as_ptr().wrapping_add(self.ahead + at));
-            }
+            self.ahead.bring(numbers);
             for (code, &x) in codes.iter_mut().zip(numbers) {
                 *code = encode_product::<C, SHAPE>(&plan, x, factor);
             }
@@ -226,7 +235,7 @@ struct EncodeBlock<'a, C, const SHAPE: u8> {
     plan: EncodePlan<f32>,
     numbers: &'a [f32],
     factor: f32,
-    ahead: usize,
+    ahead: Ahead,
     codes: &'a mut [C],
 }
 
@@ -243,7 +252,7 @@ impl<C: Code, const SHAPE: u8> Kernel for EncodeBlock<'_, C, SHAPE> {
         let (lines, rest) = self.numbers.as_chunks::<LINE>();
         let (codes, rest_codes) = self.codes.as_chunks_mut::<LINE>();
         for (line, codes) in lines.iter().zip(codes) {
-            prefetch_far(line.as_ptr().wrapping_add(self.ahead));
+            self.ahead.bring(line);
             for (code, &x) in codes.iter_mut().zip(line) {
                 *code = encode_product::<C, SHAPE>(&plan, x, factor);
             }
@@ -275,15 +284,11 @@ pub(crate) fn encode_products<F: Float, C: Code>(
     products: &Products<'_, F>,
     dst: &mut [C],
 ) -> bool {
-    let (Some(src), Some(factors)) = (F::as_f32(products.row), F::as_f32(products.factors)) else {
-        return false;
-    };
-    let Some(plan) = plan_of(format, rounding) else { return false };
-    let (first, width) = (products.first, products.width);
+    let (Some(products), Some(plan)) = (products.of_f32(), plan_of(format, rounding)) else { return false };
     if products.numbers {
-        encode_with::<C, { shape::NUMBERS }>(level, plan, src, (first, width, factors), dst);
+        encode_with::<C, { shape::NUMBERS }>(level, plan, &products, dst);
     } else {
-        encode_with::<C, { shape::SIGNED_ZERO }>(level, plan, src, (first, width, factors), dst);
+        encode_with::<C, { shape::SIGNED_ZERO }>(level, plan, &products, dst);
     }
     true
 }
@@ -297,11 +302,15 @@ pub(crate) fn encode_pairs<F: Float>(
     products: &Products<'_, F>,
     dst: &mut [u8],
 ) -> usize {
-    let (Some(src), Some(factors)) = (F::as_f32(products.row), F::as_f32(products.factors)) else { return 0 };
-    let Some(plan) = plan_of(format, rounding) else { return 0 };
-    match (format.bits(), products.first, products.width, products.numbers) {
-        (4, 0, 16, true) => level.run(EncodePairs::<{ shape::NUMBERS }, 16> { plan, src, factors, dst }),
-        (4, 0, 32, true) => level.run(EncodePairs::<{ shape::NUMBERS }, 32> { plan, src, factors, dst }),
+    let (Some(products), Some(plan)) = (products.of_f32(), plan_of(format, rounding)) else { return 0 };
+    let Products { row: src, first, width, factors, numbers, ahead } = products;
+    match (format.bits(), first, width, numbers) {
+        (4, 0, 16, true) => {
+            level.run(EncodePairs::<{ shape::NUMBERS }, 16> { plan, src, factors, ahead, dst })
+        }
+        (4, 0, 32, true) => {
+            level.run(EncodePairs::<{ shape::NUMBERS }, 32> { plan, src, factors, ahead, dst })
+        }
         _ => 0,
     }
 }
@@ -309,22 +318,26 @@ pub(crate) fn encode_pairs<F: Float>(
 fn encode_with<C: Code, const SHAPE: u8>(
     level: Level,
     plan: EncodePlan<f32>,
-    src: &[f32],
-    (first, width, factors): (usize, usize, &[f32]),
+    products: &Products<'_, f32>,
     dst: &mut [C],
 ) {
-    let whole = if first == 0 && matches!(width, 16 | 32) { src.len() / width } else { 0 };
-    let (blocks, src) = src.split_at(whole * width);
+    let Products { row, first, width, factors, ahead, .. } = *products;
+    let whole = if first == 0 && matches!(width, 16 | 32) { row.len() / width } else { 0 };
+    let (blocks, rest) = row.split_at(whole * width);
     let (codes, dst) = dst.split_at_mut(whole * width);
     let (of_blocks, factors) = factors.split_at(whole);
     match (whole, width) {
         (0, _) => {}
         (_, 16) => {
-            level.run(EncodeBlocks::<C, SHAPE, 16> { plan, src: blocks, factors: of_blocks, dst: codes })
+            let (src, factors, dst) = (blocks, of_blocks, codes);
+            level.run(EncodeBlocks::<C, SHAPE, 16> { plan, src, factors, ahead, dst });
         }
-        _ => level.run(EncodeBlocks::<C, SHAPE, 32> { plan, src: blocks, factors: of_blocks, dst: codes }),
+        _ => {
+            let (src, factors, dst) = (blocks, of_blocks, codes);
+            level.run(EncodeBlocks::<C, SHAPE, 32> { plan, src, factors, ahead, dst });
+        }
     }
-    if !src.is_empty() {
-        level.run(EncodeProducts::<C, SHAPE> { plan, src, first, width, factors, dst });
+    if !rest.is_empty() {
+        level.run(EncodeProducts::<C, SHAPE> { plan, src: rest, first, width, factors, ahead, dst });
     }
 }

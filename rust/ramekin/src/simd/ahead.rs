@@ -14,7 +14,7 @@ pub(crate) fn prefetch<T>(at: *const T) {
 
 /// Asks for the memory at `at` to be brought to a core's second cache: more can be under way than to the first.
 #[inline(always)]
-pub(crate) fn prefetch_far<T>(at: *const T) {
+fn prefetch_far<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 CPU has the instruction, which never faults.
     unsafe {
@@ -33,23 +33,26 @@ const DISTANCE: usize = 1 << 14;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// How far ahead of the element that is worked on the memory of a slice is brought near.
-#[derive(Clone, Copy)]
-pub(crate) struct Ahead(usize);
+/// Which memory is brought near while some is worked on: so many bytes further on, for each line that is worked on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ahead {
+    Nothing,
+    Bytes(usize),
+}
 
 impl Ahead {
-    /// Not at all where the slice is short: then it is near.
+    /// Further on in the same slice, unless it is short: then it is near.
     #[inline(always)]
     pub(crate) fn of<T>(slice: &[T]) -> Self {
-        Self(if slice.len() < FAR { 0 } else { DISTANCE })
+        if slice.len() < FAR { Self::Nothing } else { Self::Bytes(DISTANCE) }
     }
 
-    /// Brings near what lies ahead of a part that is worked on: a line for each of its own.
+    /// Brings near what lies ahead of a part, of whole lines, that is worked on.
     #[inline(always)]
     pub(crate) fn bring<T>(self, part: &[T]) {
-        if self.0 > 0 {
-            for at in (self.0..self.0 + size_of_val(part)).step_by(LINE) {
-                prefetch_far(part.as_ptr().cast::<u8>().wrapping_add(at));
+        if let Self::Bytes(distance) = self {
+            for at in (0..size_of_val(part)).step_by(LINE) {
+                prefetch_far(part.as_ptr().cast::<u8>().wrapping_add(distance + at));
             }
         }
     }

@@ -52,13 +52,14 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Whether [`Simd::to_bytes`] takes all: it takes no NaN and, where infinity is no overflow, no infinity.
     fn are_numbers<const DIRECTION: u8>(self, src: &[f32; BYTES]) -> bool;
     /// Rounds numbers to codes of up to eight bits in a direction of [`direction`](crate::rounding::direction), not
-    /// at random, each first times the factor of its [`FLOATS`], where there are factors. `SIGN` is of [`sign`], `N` [`BYTES`] or, for
+    /// at random, each first times the factor of its [`FLOATS`], where there are factors (where they lie, so
+    /// that they come straight from there). `SIGN` is of [`sign`], `N` [`BYTES`] or, for
     /// codes of up to four bits, [`PAIRS`].
     fn to_bytes<const DIRECTION: u8, const SIGN: u8, const N: usize>(
         self,
         steps: &ByteSteps,
         src: &[f32; BYTES],
-        factors: Option<&[f32; BYTES / FLOATS]>,
+        factors: Option<[&f32; BYTES / FLOATS]>,
         dst: &mut [u8; N],
     );
     /// The words that groups of `B` bytes make, one after the other; what follows them does not matter.
@@ -201,7 +202,7 @@ impl Simd for Portable {
         self,
         _: &ByteSteps,
         _: &[f32; BYTES],
-        _: Option<&[f32; BYTES / FLOATS]>,
+        _: Option<[&f32; BYTES / FLOATS]>,
         _: &mut [u8; N],
     ) {
         unreachable!("no instruction for directions")
@@ -444,7 +445,7 @@ mod x86 {
                     self,
                     $steps: &ByteSteps,
                     $from: &[f32; BYTES],
-                    $factors: Option<&[f32; BYTES / FLOATS]>,
+                    $factors: Option<[&f32; BYTES / FLOATS]>,
                     $to: &mut [u8; $n],
                 ) {
                     $to_bytes

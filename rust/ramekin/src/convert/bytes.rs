@@ -52,7 +52,7 @@ pub(super) fn to_bytes<S: Simd, const SHAPE: u8, const DIRECTION: u8, const N: u
     simd: S,
     steps: &ByteSteps,
     src: &[f32; BYTES],
-    factors: Option<&[f32; BYTES / FLOATS]>,
+    factors: Option<[&f32; BYTES / FLOATS]>,
     dst: &mut [u8; N],
 ) {
     match SHAPE {

@@ -55,9 +55,9 @@ impl<C: Code, const SHAPE: u8, const WIDTH: usize> Kernel for EncodeBlocks<'_, C
             for ((numbers, codes), factors) in
                 groups.iter().zip(codes).zip(factors.chunks_exact(BYTES / WIDTH))
             {
-                let of_vectors = std::array::from_fn(|i| factors[i * FLOATS / WIDTH]);
+                let of_vectors = std::array::from_fn(|i| &factors[i * FLOATS / WIDTH]);
                 if !(all || all_positive(factors))
-                    || !encode_group::<S, SHAPE, BYTES>(simd, &steps, numbers, &of_vectors, ahead, codes)
+                    || !encode_group::<S, SHAPE, BYTES>(simd, &steps, numbers, of_vectors, ahead, codes)
                 {
                     simd.call(EncodeWidths::<u8, SHAPE, WIDTH> {
                         plan,
@@ -100,9 +100,9 @@ impl<const SHAPE: u8, const WIDTH: usize> Kernel for EncodePairs<'_, SHAPE, WIDT
         for ((numbers, pairs), factors) in
             groups.iter().zip(pairs).zip(self.factors.chunks_exact(BYTES / WIDTH))
         {
-            let of_vectors = std::array::from_fn(|i| factors[i * FLOATS / WIDTH]);
+            let of_vectors = std::array::from_fn(|i| &factors[i * FLOATS / WIDTH]);
             if !(all || all_positive(factors))
-                || !encode_group::<S, SHAPE, PAIRS>(simd, &steps, numbers, &of_vectors, ahead, pairs)
+                || !encode_group::<S, SHAPE, PAIRS>(simd, &steps, numbers, of_vectors, ahead, pairs)
             {
                 let mut codes = [0; BYTES];
                 let dst = &mut codes;
@@ -141,11 +141,11 @@ impl<C: Code, const SHAPE: u8> Kernel for EncodeProducts<'_, C, SHAPE> {
             let (mut numbers, src_after) = src.split_at(here.min(src.len()));
             let (mut codes, dst_after) = dst.split_at_mut(numbers.len());
             if let (Some(steps), Some(codes_here)) = (steps, C::as_u8(codes)) {
-                let (positive, of_vectors) = (all_positive(&[factor]), [factor; BYTES / FLOATS]);
+                let (positive, of_vectors) = (all_positive(&[factor]), [&factor; BYTES / FLOATS]);
                 let groups = numbers.as_chunks::<BYTES>().0;
                 for (numbers, codes) in groups.iter().zip(codes_here.as_chunks_mut::<BYTES>().0) {
                     if !positive
-                        || !encode_group::<S, SHAPE, BYTES>(simd, &steps, numbers, &of_vectors, ahead, codes)
+                        || !encode_group::<S, SHAPE, BYTES>(simd, &steps, numbers, of_vectors, ahead, codes)
                     {
                         simd.call(EncodeBlock::<u8, SHAPE> { plan, numbers, factor, ahead, codes });
                     }
@@ -188,7 +188,7 @@ fn encode_group<S: Simd, const SHAPE: u8, const N: usize>(
     simd: S,
     steps: &ByteSteps,
     numbers: &[f32; BYTES],
-    factors: &[f32; BYTES / FLOATS],
+    factors: [&f32; BYTES / FLOATS],
     ahead: Ahead,
     codes: &mut [u8; N],
 ) -> bool {

@@ -91,7 +91,7 @@ mod x86 {
     pub(in crate::simd) unsafe fn codes<const DIRECTION: u8, const SIGN: u8, const N: usize>(
         steps: &ByteSteps,
         src: &[f32; BYTES],
-        factors: Option<&[f32; BYTES / FLOATS]>,
+        factors: Option<[&f32; BYTES / FLOATS]>,
         dst: &mut [u8; N],
     ) {
         // SAFETY: the caller vouches for the instructions; `src` is four vectors and `dst` one, or half of
@@ -99,8 +99,8 @@ mod x86 {
         unsafe {
             let mut numbers = vectors(src);
             if let Some(factors) = factors {
-                for (number, &factor) in numbers.iter_mut().zip(factors) {
-                    *number = _mm512_mul_ps(*number, _mm512_set1_ps(factor));
+                for (number, factor) in numbers.iter_mut().zip(factors) {
+                    *number = _mm512_mul_ps(*number, _mm512_set1_ps(*factor));
                 }
             }
             let mut sums = [_mm512_setzero_si512(); 4];

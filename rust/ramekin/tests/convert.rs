@@ -252,6 +252,28 @@ fn stochastic_rounding_does_not_see_chunks() {
     }
 }
 
+/// NaN, infinities and zeros anywhere among other numbers: they are converted many at a time, some of them apart.
+#[test]
+fn specials_among_numbers() {
+    let bits = [0x7fc0_0000u32, 0xff80_0001, 0x7f80_0000, 0xff80_0000, 0x8000_0000, 0x8000_0001, 0x7f7f_ffff];
+    let mut inputs = Vec::new();
+    for (i, special) in bits.into_iter().enumerate() {
+        for at in (i..64).step_by(7) {
+            let start = inputs.len() as u32;
+            inputs.extend((start..start + 64).map(|n| {
+                // Magnitudes from 2^-20 to 2^10, of either sign.
+                let bits = n.wrapping_mul(0x9e37_79b9);
+                f32::from_bits((bits & 0x807f_ffff) | ((107 + bits % 31) << 23))
+            }));
+            let block = start as usize;
+            inputs[block + at] = f32::from_bits(special);
+        }
+    }
+    for format in NAMED.iter().chain(&unnamed()).filter(|format| format.bits() <= 8) {
+        check(format, &inputs);
+    }
+}
+
 #[test]
 fn encode_float32_dense() {
     let inputs: Vec<f32> = (0..=u32::MAX).step_by(500_009).map(f32::from_bits).collect();

@@ -25,6 +25,15 @@ EIGHT_BITS_OR_LESS = [fmt.name for fmt in rk.formats() if fmt.bits <= 8]
 run = partial(run_command, "verify")
 
 
+def test_an_option_given_twice_adds_up(capsys):
+    names = ["float8_e5m2", "float4_e2m1fn", "float6_e3m2fn"]
+    given = ["--format", names[0], "--rounding", "to-odd", "--format", *names[1:], "--rounding", "toward-zero"]
+    assert main(["verify", *given, "--isa", "portable", "--json", "-"]) == 0
+    checks = json.loads(capsys.readouterr().out)
+    assert {check["format"] for check in checks} == set(names)
+    assert {check["rounding"] for check in checks} == {None, "to-odd", "toward-zero"}
+
+
 def broken_proof(method):
     """A proof whose `method` finds three wrong answers, the first at 1.0625."""
 

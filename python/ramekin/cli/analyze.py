@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ramekin import io
 from ramekin.cli import json_output, together
-from ramekin.cli.arguments import check_distinct, check_environment, choices
+from ramekin.cli.arguments import Gather, check_distinct, check_environment, choices
 from ramekin.cli.errors import LineParser, OutputError, UsageError
 from ramekin.cli.names import shown
 from ramekin.cli.width import widen
@@ -47,7 +47,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         help=".npy, .npz, .safetensors, an index of a sharded checkpoint, or its directory",
     )
     parser.add_argument(
-        "--formats", nargs="+", metavar="FORMAT",
+        "--formats", nargs="+", action=Gather, metavar="FORMAT",
         help=f"candidates; default: {', '.join(_name(str(rule)) for rule in default_candidates())}",
     )  # fmt: skip
     json_output.add_option(parser, "the same as JSON, with the counts of all exponents")

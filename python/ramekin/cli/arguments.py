@@ -7,15 +7,30 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import ramekin
 from ramekin import io
 from ramekin.cli.errors import UsageError
 
-__all__ = ["check_distinct", "check_environment", "check_writable", "choices", "integer", "number"]
+__all__ = ["Gather", "check_distinct", "check_environment", "check_writable", "choices", "integer", "number"]
 
 _T = TypeVar("_T")
+
+
+class Gather(argparse.Action):
+    """The values of an option that may be given several times: all of them, in place of the default."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Add the values of one occurrence."""
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*(() if before is self.default else before), *(values or ())])
 
 
 def choices(

@@ -13,7 +13,7 @@ from rich.progress import TaskID
 import ramekin
 from ramekin.amp import Precision, as_precision, recipes
 from ramekin.cli import progress
-from ramekin.cli.arguments import check_environment, choices, integer
+from ramekin.cli.arguments import Gather, check_environment, choices, integer
 from ramekin.cli.errors import LineParser, UsageError
 from ramekin.cli.outputs import Outputs
 from ramekin.cli.table import print_summaries
@@ -37,17 +37,17 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--task", nargs="+", default=["classify"], metavar="TASK",
+        "--task", nargs="+", action=Gather, default=["classify"], metavar="TASK",
         help=f"of {', '.join(tasks())}; default: classify",
     )  # fmt: skip
     parser.add_argument(
-        "--recipes", nargs="+", default=list(recipes()), metavar="RECIPE",
+        "--recipes", nargs="+", action=Gather, default=list(recipes()), metavar="RECIPE",
         help=f"of {', '.join(recipes())}, schedules of these, or auto, "
         "which switches each layer by what training shows; default: all recipes",
     )  # fmt: skip
     parser.add_argument("--epochs", type=integer(1), metavar="N", help="default: what the task says")
     parser.add_argument(
-        "--seed", nargs="+", type=integer(0), default=[0], metavar="N",
+        "--seed", nargs="+", action=Gather, type=integer(0), default=[0], metavar="N",
         help="of weights and batch order; with several, the table shows means; default: 0",
     )  # fmt: skip
     parser.add_argument(

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from ramekin.amp import DynamicLossScale, LossScale, NoLossScale, StaticLossScale, recipes
 from ramekin.callbacks import EarlyStopping, Monitored
-from ramekin.cli.arguments import integer, number
+from ramekin.cli.arguments import Gather, integer, number
 from ramekin.cli.errors import UsageError
 from ramekin.datasets.dataset import read_dataset, standardized
 from ramekin.distributed import is_launched
@@ -58,7 +58,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     data.add_argument("--data", metavar="FILE", help=".npz with inputs and targets, or .csv with a header")
     data.add_argument(
-        "--target", nargs="+", default=[], metavar="NAME", help="columns or array; default: the last column"
+        "--target",
+        nargs="+",
+        action=Gather,
+        default=[],
+        metavar="NAME",
+        help="columns or array; default: the last column",
     )
     data.add_argument("--classes", type=integer(2), metavar="N", help="default: what the labels say")
     data.add_argument("--standardize", action="store_true", help="inputs to mean 0 and variance 1")

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from ramekin import _native
 from ramekin.cli import json_output
-from ramekin.cli.arguments import check_environment, choices
+from ramekin.cli.arguments import Gather, check_environment, choices
 from ramekin.cli.errors import CommandError, LineParser
 from ramekin.cli.width import widen
 from ramekin.formats import FloatFormat, as_format, formats
@@ -43,15 +43,15 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     roundings, levels = _native.deterministic_roundings(), _native.isa_levels()
     parser.add_argument(
-        "--format", nargs="+", default=[fmt.name for fmt in formats()], metavar="FORMAT",
+        "--format", nargs="+", action=Gather, default=[fmt.name for fmt in formats()], metavar="FORMAT",
         help=f"of {', '.join(fmt.name for fmt in formats())}; default: all",
     )  # fmt: skip
     parser.add_argument(
-        "--rounding", nargs="+", default=roundings, metavar="ROUNDING",
+        "--rounding", nargs="+", action=Gather, default=roundings, metavar="ROUNDING",
         help=f"of {', '.join(roundings)}; default: all",
     )  # fmt: skip
     parser.add_argument(
-        "--isa", nargs="+", default=levels, metavar="LEVEL",
+        "--isa", nargs="+", action=Gather, default=levels, metavar="LEVEL",
         help=f"of {', '.join(levels)}; default: all",
     )  # fmt: skip
     parser.add_argument(

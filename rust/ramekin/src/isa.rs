@@ -49,8 +49,20 @@ impl Level {
     }
 
     /// Whether this CPU and operating system run it.
+    #[inline]
     #[must_use]
     pub fn is_available(self) -> bool {
+        self <= Self::highest()
+    }
+
+    /// The highest level of this machine, which has all below it too. Found once.
+    #[inline]
+    fn highest() -> Self {
+        static HIGHEST: OnceLock<Level> = OnceLock::new();
+        *once(&HIGHEST, || Self::ALL.into_iter().rfind(|level| level.is_detected()).unwrap_or(Self::Portable))
+    }
+
+    fn is_detected(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
             let avx2 = || {

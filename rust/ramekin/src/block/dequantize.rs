@@ -65,7 +65,7 @@ pub fn dequantize<F: Float, C: Code>(
             Work { level, scheme, array, geometry }.part(part);
         }
     };
-    let parts = parts(&geometry, |columns| columns, Some(out), None, false);
+    let parts = parts(&geometry, |columns| columns, Some(out), None);
     let count = parts.len();
     parallel::share(parts.into_iter(), count, work)
 }

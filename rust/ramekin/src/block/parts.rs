@@ -18,14 +18,12 @@ pub(super) const CACHED: usize = 1 << 17;
 /// Rows that are read together: where neighbours in memory lie in different rows, they come with the same lines.
 const TOGETHER: usize = 32;
 
-/// Some rows, or a part of one, with the codes and scales that go there. Where it has scales, it is of whole blocks.
+/// Some rows, or a part of one, with the codes and scales that go there. Where it has scales, it is whole blocks.
 pub(super) struct Part<'a, C> {
     pub rows: Range<usize>,
     pub columns: Range<usize>,
     pub codes: &'a mut [C],
     pub scales: Option<ScalesMut<'a>>,
-    /// Which blocks it is, counted row by row, where it is whole blocks.
-    pub blocks: Option<Range<usize>>,
 }
 
 /// Columns that go together: whole blocks and whole bytes of codes, of so many rows.
@@ -41,7 +39,7 @@ impl<C> Part<'_, C> {
     /// Rows that are read together: each band, if they are whole bands, else a few.
     pub fn groups(&self, geometry: &Geometry) -> Vec<Range<usize>> {
         let Range { start, end } = self.rows;
-        if self.blocks.is_some() && geometry.block.0 > 1 {
+        if self.scales.is_some() && geometry.block.0 > 1 {
             let bands = geometry.band(start)..=geometry.band(end - 1);
             return bands.map(|band| geometry.band_rows(band)).collect();
         }
@@ -61,20 +59,17 @@ impl<C> Part<'_, C> {
     }
 }
 
-/// Cuts an array, always in the same way: sums over it must not depend on the number of threads. `len` tells how many
-/// of `codes` so many columns have; without `codes` they have none. Parts are of whole blocks if that is `whole`, or if
-/// `scales` are given.
+/// Cuts an array, always in the same way: sums over it must not depend on the number of threads. Where `scales` are
+/// given, parts are whole blocks. `len` tells how many of `codes` so many columns have; without `codes` they have none.
 pub(super) fn parts<'a, C>(
     geometry: &Geometry,
     len: impl Fn(usize) -> usize,
     mut codes: Option<&'a mut [C]>,
     mut scales: Option<ScalesMut<'a>>,
-    whole: bool,
 ) -> Vec<Part<'a, C>> {
     let Geometry { rows, columns, .. } = *geometry;
-    let whole = whole || scales.is_some();
-    let (high, width) = if whole { geometry.block } else { (1, 1) };
-    let (mut parts, mut done) = (Vec::new(), 0);
+    let (high, width) = if scales.is_some() { geometry.block } else { (1, 1) };
+    let mut parts = Vec::new();
     let mut take = |rows: Range<usize>, columns: Range<usize>, blocks: usize| {
         let codes = codes.take().map_or(Default::default(), |all| {
             let (here, after) = all.split_at_mut(rows.len() * len(columns.len()));
@@ -86,8 +81,7 @@ pub(super) fn parts<'a, C>(
             scales = Some(after);
             here
         });
-        parts.push(Part { rows, columns, codes, scales, blocks: whole.then_some(done..done + blocks) });
-        done += blocks;
+        parts.push(Part { rows, columns, codes, scales });
     };
     if columns == 0 {
         // Nothing to work on.

@@ -4,7 +4,6 @@
 //! after the other while they are there. For larger ones, and for a scale of the whole tensor, the array is read once
 //! more before.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::amax::Amax;
@@ -93,13 +92,6 @@ pub fn quantize<C: Code>(
 /// round as any other that small: under stochastic rounding too, whose words have 32 bits.
 const NARROW: i32 = -90;
 
-/// Some columns of a band, and where in its part's scales theirs are.
-struct Band {
-    rows: Range<usize>,
-    columns: Range<usize>,
-    scales: Range<usize>,
-}
-
 /// One array's quantisation.
 struct Work<'a> {
     level: Level,
@@ -117,27 +109,22 @@ impl Work<'_> {
     ) -> Result<Quantized, ThreadsError> {
         let (scheme, geometry) = (&self.how.scheme, &self.geometry);
         let at_once = scheme.block.is_some() && geometry.block_len() <= CACHED;
-        let (amax, of_blocks) = match (scheme.scale, self.how.amax) {
-            (Scale::Small { tensor: true, .. }, Some(amax)) => (amax, None),
+        let amax = match (scheme.scale, self.how.amax) {
+            (Scale::Small { tensor: true, .. }, Some(amax)) => amax,
             (Scale::Small { tensor: true, .. }, None) => {
-                // Blocks' own are kept where each block is read for its own, so that it is read for that once.
-                let of_blocks = if at_once { Some(self.amax_of_blocks::<F>()?) } else { None };
                 let all = Geometry::new(self.array.lengths(), geometry.columns, None);
-                let most = match &of_blocks {
-                    Some(most) => most.iter().copied().max().unwrap_or(F::Bits::ZERO),
-                    None => self.amax::<F>(&all)?[0],
-                };
                 let mut amax = [0.0f64];
-                self.level.run(Convert { from: &[F::from_bits_of(most)], to: &mut amax });
-                (amax[0], of_blocks)
+                let most = F::from_bits_of(self.amax::<F>(&all)?[0]);
+                self.level.run(Convert { from: &[most], to: &mut amax });
+                amax[0]
             }
-            _ => (0.0, None),
+            _ => 0.0,
         };
         let rule = Rule::new(self.level, scheme, amax);
         let given = self.how.amax.filter(|_| scheme.block.is_none());
         let sums = if at_once {
-            let parts = parts(geometry, |columns| scheme.row_codes(columns), Some(codes), Some(scales), true);
-            self.share(parts, |part| self.at_once::<F, C>(part, of_blocks.as_deref(), &rule))?
+            let parts = parts(geometry, |columns| scheme.row_codes(columns), Some(codes), Some(scales));
+            self.share(parts, |part| self.at_once::<F, C>(part, &rule))?
         } else {
             let has_nan = scheme.element.nan_code().is_some();
             let mut most = match given {
@@ -154,7 +141,7 @@ impl Work<'_> {
             }
             let mut factors = vec![F::from_bits_of(F::Bits::ZERO); most.len()];
             rule.scales(&most, &mut factors, scales.part(0, most.len()));
-            let parts = parts(geometry, |columns| scheme.row_codes(columns), Some(codes), None, false);
+            let parts = parts(geometry, |columns| scheme.row_codes(columns), Some(codes), None);
             self.share(parts, |part| self.by_known(part, (&factors, &scales), &rule))?
         };
         Ok(Quantized { tensor_scale: rule.tensor_scale(), sums: self.how.stats.then_some(sums) })
@@ -191,7 +178,7 @@ impl Work<'_> {
         // The largest of all, whichever thread comes first.
         let most: Vec<AtomicU64> = (0..geometry.blocks()).map(|_| AtomicU64::new(0)).collect();
         let (level, width) = (self.level, geometry.block.1);
-        self.share(parts::<u8>(geometry, |_| 0, None, None, false), |part| {
+        self.share(parts::<u8>(geometry, |_| 0, None, None), |part| {
             let mut lines = Lines::<F>::new(level, self.array);
             let mut here = Vec::new();
             for rows in part.groups(geometry) {
@@ -216,100 +203,47 @@ impl Work<'_> {
         Ok(most.into_iter().map(|most| F::Bits::from_u64(most.into_inner())).collect())
     }
 
-    /// The largest magnitudes of blocks that are worked on at once.
-    fn amax_of_blocks<F: Float>(&self) -> Result<Vec<F::Bits>, ThreadsError> {
+    /// Finds the scales of blocks and rounds their elements.
+    fn at_once<F: Float, C: Code>(&self, mut part: Part<'_, C>, rule: &Rule<'_>) -> Sums {
         let (level, geometry) = (self.level, &self.geometry);
-        let mut most = vec![F::Bits::ZERO; geometry.blocks()];
-        let (mut with_most, mut rest) = (Vec::new(), most.as_mut_slice());
-        for part in parts::<u8>(geometry, |_| 0, None, None, true) {
-            let here;
-            (here, rest) = rest.split_at_mut(part.blocks.as_ref().map_or(0, Range::len));
-            with_most.push((part, here));
-        }
-        let count = with_most.len();
-        parallel::share(with_most.into_iter(), count, |(mut part, all)| {
-            let _guard = fpenv::Guard::new();
-            if !self.stop.load(Ordering::Relaxed) {
-                self.bands::<F, u8>(&mut part, |_, lines, Band { rows, columns, scales: here }| {
-                    let ahead = self.ahead::<F>(rows.len() * columns.len());
-                    for row in rows {
-                        let (width, most) = (geometry.block.1, &mut all[here.clone()]);
-                        level.run(Amax { row: lines.line(row), first: 0, width, ahead, most });
-                    }
-                });
-            }
-        })?;
-        Ok(most)
-    }
-
-    /// Goes through the bands of a part of whole blocks, as many columns at a time as stay in the caches.
-    fn bands<F: Float, C: Code>(
-        &self,
-        part: &mut Part<'_, C>,
-        mut work: impl FnMut(&mut Part<'_, C>, &Lines<'_, F>, Band),
-    ) {
-        let geometry = &self.geometry;
         let (high, width) = geometry.block;
-        let mut lines = Lines::<F>::new(self.level, self.array);
+        let mut lines = Lines::<F>::new(level, self.array);
+        let mut rounder = Rounder::<F>::new(level, self.how, geometry.columns, width);
+        let (mut most, mut factors) = (Vec::new(), Vec::new());
         let first_band = geometry.band(part.rows.start);
         let across = part.columns.len().div_ceil(width);
+        let mut sums = Sums::default();
         for rows in part.groups(geometry) {
             for columns in part.spans(span(width, high)) {
                 lines.read(&rows, &columns);
+                let blocks = columns.len().div_ceil(width);
                 for band in geometry.band(rows.start)..=geometry.band(rows.end - 1) {
+                    most.clear();
+                    most.resize(blocks, F::Bits::ZERO);
+                    factors.resize(blocks, F::from_bits_of(F::Bits::ZERO));
+                    for row in geometry.band_rows(band) {
+                        // (The next band is brought near while this one is rounded.)
+                        let (row, ahead, most) = (lines.line(row), Ahead::Nothing, &mut most);
+                        level.run(Amax { row, first: 0, width, ahead, most });
+                    }
                     let at = (band - first_band) * across + (columns.start - part.columns.start) / width;
-                    let scales = at..at + columns.len().div_ceil(width);
-                    work(
-                        part,
-                        &lines,
-                        Band { rows: geometry.band_rows(band), columns: columns.clone(), scales },
-                    );
+                    let scales = part.scales.as_mut().expect("a part of whole blocks");
+                    rule.scales(&most, &mut factors, scales.part(at, blocks));
+                    let ahead = self.ahead::<F>(geometry.band_rows(band).len() * columns.len());
+                    for row in geometry.band_rows(band) {
+                        let place =
+                            Place { row, columns: columns.clone(), first: 0, factors: &factors, ahead };
+                        let codes = part.place(|columns| self.how.scheme.row_codes(columns), row, &columns);
+                        rounder.round(lines.line(row), &place, &mut part.codes[codes.clone()]);
+                        if let (true, Some(scales)) = (self.how.stats, &part.scales) {
+                            let (line, scales) = (lines.line(row), (scales.shared(), at));
+                            let codes = &part.codes[codes];
+                            sums = sums.and(&rounder.sums(line, &place, codes, scales, rule.tensor_scale()));
+                        }
+                    }
                 }
             }
         }
-    }
-
-    /// Rounds the elements of blocks, whose scales it finds: from their largest magnitudes, which it finds too unless
-    /// those `of_blocks` are known.
-    fn at_once<F: Float, C: Code>(
-        &self,
-        mut part: Part<'_, C>,
-        of_blocks: Option<&[F::Bits]>,
-        rule: &Rule<'_>,
-    ) -> Sums {
-        let (level, width) = (self.level, self.geometry.block.1);
-        let mut rounder = Rounder::<F>::new(level, self.how, self.geometry.columns, width);
-        let (mut found, mut factors) = (Vec::new(), Vec::new());
-        let mut sums = Sums::default();
-        self.bands::<F, C>(&mut part, |part, lines, Band { rows, columns, scales: here }| {
-            let ahead = self.ahead::<F>(rows.len() * columns.len());
-            let most = match of_blocks {
-                Some(all) => &all[part.blocks.as_ref().map_or(0, |blocks| blocks.start)..][here.clone()],
-                None => {
-                    found.clear();
-                    found.resize(here.len(), F::Bits::ZERO);
-                    for row in rows.clone() {
-                        // (The next band is brought near while this one is rounded.)
-                        let (row, ahead, most) = (lines.line(row), Ahead::Nothing, &mut found);
-                        level.run(Amax { row, first: 0, width, ahead, most });
-                    }
-                    &found
-                }
-            };
-            factors.resize(here.len(), F::from_bits_of(F::Bits::ZERO));
-            let scales = part.scales.as_mut().expect("a part of whole blocks");
-            rule.scales(most, &mut factors, scales.part(here.start, here.len()));
-            for row in rows {
-                let place = Place { row, columns: columns.clone(), first: 0, factors: &factors, ahead };
-                let codes = part.place(|columns| self.how.scheme.row_codes(columns), row, &columns);
-                rounder.round(lines.line(row), &place, &mut part.codes[codes.clone()]);
-                if let (true, Some(scales)) = (self.how.stats, &part.scales) {
-                    let (line, scales) = (lines.line(row), (scales.shared(), here.start));
-                    let codes = &part.codes[codes];
-                    sums = sums.and(&rounder.sums(line, &place, codes, scales, rule.tensor_scale()));
-                }
-            }
-        });
         sums
     }
 

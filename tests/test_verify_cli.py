@@ -27,7 +27,16 @@ run = partial(run_command, "verify")
 
 def test_an_option_given_twice_adds_up(capsys):
     names = ["float8_e5m2", "float4_e2m1fn", "float6_e3m2fn"]
-    given = ["--format", names[0], "--rounding", "to-odd", "--format", *names[1:], "--rounding", "toward-zero"]
+    given = [
+        "--format",
+        names[0],
+        "--rounding",
+        "to-odd",
+        "--format",
+        *names[1:],
+        "--rounding",
+        "toward-zero",
+    ]
     assert main(["verify", *given, "--isa", "portable", "--json", "-"]) == 0
     checks = json.loads(capsys.readouterr().out)
     assert {check["format"] for check in checks} == set(names)

@@ -74,9 +74,7 @@ pub fn zip_chunks<A: Sync, B: Copy + Default + Send>(
     work: impl Fn(usize, &[A], &mut [B]) + Sync + Send,
 ) -> Result<(), ThreadsError> {
     assert_eq!(src.len(), dst.len(), "source and destination differ in length");
-    // A small result costs less to read in than the second step costs that streaming takes.
-    let (read, written) = (size_of_val(src), size_of_val(dst));
-    if written < read || read + written < stream::LARGE {
+    if !stream::pays(size_of_val(src), size_of_val(dst)) {
         return chunks(src, dst, work);
     }
     chunks(src, dst, |start, src, dst| {
@@ -206,7 +204,7 @@ mod tests {
 
     #[test]
     fn chunks_cover_everything_once() {
-        for n in [0, 5, CHUNK, 2 * CHUNK + 1, 7 * CHUNK + 3, stream::LARGE / 16 + 3] {
+        for n in [0, 5, CHUNK, 2 * CHUNK + 1, 7 * CHUNK + 3] {
             let src: Vec<usize> = (0..n).collect();
             let mut dst = vec![0; n];
             let worked = AtomicUsize::new(0);
@@ -220,5 +218,19 @@ mod tests {
             assert_eq!(worked.into_inner(), n);
             assert!(dst.iter().enumerate().all(|(i, &x)| x == 2 * i));
         }
+    }
+
+    #[test]
+    fn what_is_streamed_is_written_once() {
+        let n = stream::LARGE / 9 + 3;
+        let (src, mut dst) = (vec![1u8; n], vec![0u64; n]);
+        assert!(stream::pays(size_of_val(src.as_slice()), size_of_val(dst.as_slice())));
+        zip_chunks(&src, &mut dst, |start, src, dst| {
+            for (i, (dst, &src)) in dst.iter_mut().zip(src).enumerate() {
+                *dst = (start + i) as u64 + u64::from(src);
+            }
+        })
+        .unwrap();
+        assert!(dst.iter().enumerate().all(|(i, &x)| x == i as u64 + 1));
     }
 }

@@ -1,7 +1,35 @@
 //! Writing past the caches: what is larger than they are need not be read into them first to be overwritten.
 
-/// Bytes read and written from which on it pays: more than a core's share of any cache.
+use std::sync::OnceLock;
+
+use crate::once::once;
+
+/// Bytes read and written from which on it may pay: more than a core's share of most caches.
 pub(crate) const LARGE: usize = 1 << 26;
+
+/// Whether it pays. A cache that has the memory, from its last use, is slow to write past, and one that has it not is slow
+/// to write to, as it reads what is overwritten. Which it is nobody knows beforehand where all would fit into half of
+/// the largest cache: there it pays where by far the most is written.
+pub(crate) fn pays(read: usize, written: usize) -> bool {
+    let enough = if written / 4 >= read { LARGE } else { large() };
+    // A small result costs less to read in than the second step costs that this takes.
+    written >= read && read + written >= enough
+}
+
+/// Half of the largest cache, at least [`LARGE`].
+fn large() -> usize {
+    static FOUND: OnceLock<usize> = OnceLock::new();
+    *once(&FOUND, || LARGE.max(largest_cache() / 2))
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+use x86::largest_cache;
+
+/// Not known.
+#[cfg(any(not(target_arch = "x86_64"), miri))]
+fn largest_cache() -> usize {
+    0
+}
 
 /// Copies `src` to `dst`, which is not brought into the caches. Others may look at it after a [`fence`].
 ///
@@ -27,7 +55,36 @@ pub(crate) fn fence() {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
+    use std::arch::x86_64::{__cpuid, __cpuid_count, __m128i, _mm_loadu_si128, _mm_stream_si128};
+
+    /// Bytes of the largest cache that the CPU tells of: in Intel's leaf 4, or in AMD's 0x8000001d, which is like it
+    /// (Intel, "Software Developer's Manual", volume 2A, CPUID; AMD, "Programmer's Manual", volume 3, appendix E).
+    pub(super) fn largest_cache() -> usize {
+        const INTEL: u32 = 4;
+        const AMD: u32 = 0x8000_001d;
+        // (The two are safe functions since Rust 1.94.)
+        #[allow(unused_unsafe)]
+        // SAFETY: every x86-64 CPU has the instruction.
+        let (about, about_cache) = (
+            |leaf: u32| unsafe { __cpuid(leaf) },
+            |leaf: u32, cache: u32| unsafe { __cpuid_count(leaf, cache) },
+        );
+        let there = |leaf: u32| about(leaf & 0x8000_0000).eax >= leaf;
+        let mut largest = 0;
+        for leaf in [INTEL, AMD].into_iter().filter(|&leaf| there(leaf)) {
+            for cache in 0..16 {
+                let told = about_cache(leaf, cache);
+                if told.eax & 0x1f == 0 {
+                    break;
+                }
+                let ways = (told.ebx >> 22) as usize + 1;
+                let (partitions, line) =
+                    ((told.ebx >> 12 & 0x3ff) as usize + 1, (told.ebx & 0xfff) as usize + 1);
+                largest = largest.max(ways * partitions * line * (told.ecx as usize + 1));
+            }
+        }
+        largest
+    }
 
     pub(super) fn copy<T: Copy>(src: &[T], dst: &mut [T]) {
         let size = size_of::<__m128i>();
@@ -61,6 +118,13 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_pays_for_much_that_is_written() {
+        assert!(large() >= LARGE && large() < 1 << 40, "{}", large());
+        assert!(pays(LARGE, 4 * LARGE) && !pays(LARGE / 8, LARGE / 2));
+        assert!(pays(large(), large()) && !pays(large(), large() - 1) && !pays(LARGE / 2 - 1, LARGE / 2));
+    }
 
     #[test]
     fn copies_everything_from_anywhere() {

@@ -123,25 +123,8 @@ mod x86 {
             }
             let bytes = select(_mm512_set1_epi16(0xff), words[0], _mm512_slli_epi16::<8>(words[1]));
             // 5. In each quarter, the four bytes of each vector together.
-            let quarters = _mm512_set_epi32(
-                0x0f0b_0703,
-                0x0e0a_0602,
-                0x0d09_0501,
-                0x0c08_0400,
-                0x0f0b_0703,
-                0x0e0a_0602,
-                0x0d09_0501,
-                0x0c08_0400,
-                0x0f0b_0703,
-                0x0e0a_0602,
-                0x0d09_0501,
-                0x0c08_0400,
-                0x0f0b_0703,
-                0x0e0a_0602,
-                0x0d09_0501,
-                0x0c08_0400,
-            );
-            let bytes = _mm512_shuffle_epi8(bytes, quarters);
+            let quarter = _mm_set_epi32(0x0f0b_0703, 0x0e0a_0602, 0x0d09_0501, 0x0c08_0400);
+            let bytes = _mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(quarter));
             // 6. There the signs are also, by saturation.
             let all = steps.magnitude_mask | steps.sign_bit;
             let signs = _mm512_packs_epi16(of_two(numbers[0], numbers[1]), of_two(numbers[2], numbers[3]));

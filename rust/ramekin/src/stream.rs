@@ -62,7 +62,7 @@ mod x86 {
     pub(super) fn largest_cache() -> usize {
         const INTEL: u32 = 4;
         const AMD: u32 = 0x8000_001d;
-        // (The two are safe functions since Rust 1.94.)
+        // (Newer versions of Rust have the two as safe functions.)
         #[allow(unused_unsafe)]
         // SAFETY: every x86-64 CPU has the instruction.
         let (about, about_cache) = (

@@ -290,6 +290,7 @@ fn layouts_and_threads_give_the_same_bits() {
     let back: Vec<f32> = x.iter().rev().copied().collect();
     for (scale, element, blocks) in [
         (Scale::PowerOfTwo(ScaleRounding::Even), "float8_e4m3fn", (1, 32)),
+        (Scale::PowerOfTwo(ScaleRounding::Floor), "float4_e2m1fn", (1, 32)),
         (Scale::PowerOfTwo(ScaleRounding::Floor), "float4_e2m1fn", (1, 40)),
         (Scale::Small { format: named("float8_e4m3fn"), tensor: true }, "float4_e2m1fn", (1, 16)),
         (Scale::Small { format: named("float8_e4m3fn"), tensor: true }, "float4_e2m1fn", (16, 16)),
@@ -337,6 +338,39 @@ fn layouts_and_threads_give_the_same_bits() {
                         assert!(*codes_of.entry(rounding).or_insert_with(|| done.clone()) == done, "{what}");
                         assert!(*first.get_or_insert_with(|| sums.clone()) == sums, "{what}");
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Rows of every length, whole groups of blocks or not, come to the same bits at every level.
+#[test]
+fn rows_of_any_length() {
+    let (rows, mut state) = (3, 11);
+    let small = Scale::Small { format: named("float8_e4m3fn"), tensor: true };
+    let of_powers = Scale::PowerOfTwo(ScaleRounding::Rceil);
+    for columns in [1, 15, 16, 17, 64, 255, 256, 257, 511, 1023, 1024, 2047, 2048, 2049, 4129, 9000] {
+        for width in [16, 32] {
+            let x = numbers(rows * columns, width, &mut state);
+            for (scale, element) in [(small, "float4_e2m1fn"), (small, "float8_e5m2")]
+                .into_iter()
+                .chain(["float4_e2m1fn", "float8_e4m3fn", "float8_e4m3fnuz"].map(|name| (of_powers, name)))
+            {
+                let how = Quantize {
+                    scheme: Scheme::new(named(element), false, scale, Some((1, width))).unwrap(),
+                    rounding: Conversion::default(),
+                    amax: None,
+                    stats: false,
+                };
+                let run = Run { how, columns, scales: rows * columns.div_ceil(width) };
+                let dimensions = [(rows, columns as isize), (columns, 1)];
+                let array = Array::new(Elements::F32(&x), &dimensions, 0).unwrap();
+                let (codes, scales, _) = run.at(Level::Portable, &array, rows);
+                for level in Level::available() {
+                    let (level_codes, level_scales, _) = run.at(level, &array, rows);
+                    let same = (&level_codes, &level_scales) == (&codes, &scales);
+                    assert!(same, "{element} {width} {columns} {level}");
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::float::{Bits, Float};
 use crate::isa::Kernel;
-use crate::simd::{Ahead, ROWS, Simd};
+use crate::simd::{Ahead, ROWS, STREAMS, Simd};
 
 /// Raises `most`, one for each block of `width` columns, to the largest magnitudes of a part of a row that starts
 /// `first` columns into its first block. Magnitudes are compared as bits, so that NaN is the largest of all.
@@ -10,7 +10,8 @@ pub(super) struct Amax<'a, F: Float> {
     pub row: &'a [F],
     pub first: usize,
     pub width: usize,
-    pub ahead: Ahead,
+    /// Whether memory is to be brought near: there is more than stays in a core's own caches.
+    pub far: bool,
     pub most: &'a mut [F::Bits],
 }
 
@@ -19,7 +20,8 @@ impl<F: Float> Kernel for Amax<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { row, first, width, ahead, most } = self;
+        let Self { row, first, width, far, most } = self;
+        let ahead = if far { Ahead::Bytes(2 * PART * size_of::<F>()) } else { Ahead::Nothing };
         // The common widths, so that the compiler knows them.
         let done = match (F::as_f32(row), width, first) {
             (Some(row), 32, 0) => by_blocks::<F, S, 32>(simd, row, ahead, most),
@@ -54,19 +56,33 @@ fn by_blocks<F: Float, S: Simd, const WIDTH: usize>(
     groups.len() * ROWS * WIDTH
 }
 
-/// Elements that are brought near at a time.
-const PART: usize = 512;
+/// Elements that are compared at a time.
+const PART: usize = 128;
 
 /// The largest magnitude of a block.
 #[inline(always)]
 fn largest<F: Float>(block: &[F], ahead: Ahead) -> F::Bits {
-    let mut most = F::Bits::ZERO;
-    let part = if matches!(ahead, Ahead::Nothing) { block.len().max(1) } else { PART };
-    for part in block.chunks(part) {
-        ahead.bring(part);
-        for x in part {
-            most = most.max(x.bits() & (F::Bits::ONES >> 1));
+    let (parts, rest) = block.as_chunks::<PART>();
+    let mut all = [F::Bits::ZERO; PART];
+    let each = parts.len() / STREAMS;
+    for i in 0..each {
+        for stream in 0..STREAMS {
+            let part = &parts[stream * each + i];
+            ahead.bring(part);
+            raise(&mut all, part);
         }
     }
-    most
+    for part in &parts[STREAMS * each..] {
+        raise(&mut all, part);
+    }
+    raise(&mut all, rest);
+    all.into_iter().fold(F::Bits::ZERO, Ord::max)
+}
+
+/// Raises each to the magnitude of an element, if that is larger.
+#[inline(always)]
+fn raise<F: Float>(all: &mut [F::Bits; PART], part: &[F]) {
+    for (most, x) in all.iter_mut().zip(part) {
+        *most = (*most).max(x.bits() & (F::Bits::ONES >> 1));
+    }
 }

@@ -65,6 +65,16 @@ impl ExponentPlan {
         let above = i32::from(bits & FRACTION > self.above);
         ((bits >> f64::MANTISSA_BITS) as i32 + above - self.bias).clamp(-EXPONENT, EXPONENT)
     }
+
+    /// What a block with this largest magnitude is multiplied by, and the code of its scale in E8M0: all ones where
+    /// there is NaN or infinity.
+    #[inline(always)]
+    pub fn factor_and_code<F: Float>(&self, most: F::Bits) -> (F, u8) {
+        let finite = most < F::INFINITY;
+        let exponent = self.exponent(F::from_bits_of(most).to_f64());
+        let (inverse, zero) = (inverse_power(exponent), F::from_bits_of(F::Bits::ZERO));
+        if finite { (inverse, (exponent + EXPONENT) as u8) } else { (zero, u8::MAX) }
+    }
 }
 
 /// `2^-exponent`, for exponents of E8M0.
@@ -73,7 +83,7 @@ fn inverse_power<F: Float>(exponent: i32) -> F {
     F::from_f64(f64::from_bits(((f64::BIAS - exponent) as u64) << f64::MANTISSA_BITS))
 }
 
-/// Codes of E8M0: all ones where there is NaN or infinity.
+/// Codes of E8M0.
 pub(super) struct Exponents<'a, F: Float> {
     pub plan: ExponentPlan,
     pub most: &'a [F::Bits],
@@ -87,13 +97,8 @@ impl<F: Float> Kernel for Exponents<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let plan = self.plan;
-        let zero = F::from_bits_of(F::Bits::ZERO);
         for ((&most, factor), code) in self.most.iter().zip(self.factors).zip(self.codes) {
-            let finite = most < F::INFINITY;
-            let exponent = plan.exponent(F::from_bits_of(most).to_f64());
-            let inverse = inverse_power(exponent);
-            *factor = if finite { inverse } else { zero };
-            *code = if finite { (exponent + EXPONENT) as u8 } else { u8::MAX };
+            (*factor, *code) = plan.factor_and_code(most);
         }
     }
 }

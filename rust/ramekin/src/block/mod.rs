@@ -9,6 +9,7 @@ mod array;
 mod dequantize;
 mod exponent;
 mod floats;
+mod fused;
 mod geometry;
 mod lines;
 mod parts;

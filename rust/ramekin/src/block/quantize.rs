@@ -22,6 +22,7 @@ use crate::float::{Bits, Float};
 use crate::fpenv;
 use crate::isa::Level;
 use crate::parallel::{self, ThreadsError};
+use crate::rounding::Rounding;
 use crate::simd::Ahead;
 
 /// How an array is quantised.
@@ -169,8 +170,11 @@ impl Work<'_> {
     /// What to bring near while so many elements are worked on: the next ones, where there are more than stay in a
     /// core's own caches.
     fn ahead<F: Float>(&self, elements: usize) -> Ahead {
-        let far = self.geometry.rows * self.geometry.columns > CACHED && self.array.is_contiguous();
-        if far { Ahead::Bytes(elements * size_of::<F>()) } else { Ahead::Nothing }
+        if self.is_far() { Ahead::Bytes(elements * size_of::<F>()) } else { Ahead::Nothing }
+    }
+
+    fn is_far(&self) -> bool {
+        self.geometry.rows * self.geometry.columns > CACHED && self.array.is_contiguous()
     }
 
     /// The largest magnitudes of blocks.
@@ -181,16 +185,18 @@ impl Work<'_> {
         self.share(parts::<u8>(geometry, |_| 0, None, None), |part| {
             let mut lines = Lines::<F>::new(level, self.array);
             let mut here = Vec::new();
+            let in_place = self.array.in_place::<F>(part.rows.start, &part.columns).is_some();
+            let step = if in_place { part.columns.len() } else { span(1, 1) };
+            let far = self.is_far();
             for rows in part.groups(geometry) {
-                for columns in part.spans(span(1, 1)) {
+                for columns in part.spans(step) {
                     lines.read(&rows, &columns);
                     let blocks = columns.start / width..columns.end.div_ceil(width);
                     for row in rows.clone() {
                         here.clear();
                         here.resize(blocks.len(), F::Bits::ZERO);
-                        let first = columns.start % width;
-                        let (row_ahead, line) = (self.ahead::<F>(columns.len()), lines.line(row));
-                        level.run(Amax { row: line, first, width, ahead: row_ahead, most: &mut here });
+                        let (line, first) = (lines.line(row), columns.start % width);
+                        level.run(Amax { row: line, first, width, far, most: &mut here });
                         let at = geometry.band(row) * geometry.across() + blocks.start;
                         for (most, here) in most[at..].iter().zip(&here) {
                             most.fetch_max(here.to_u64(), Ordering::Relaxed);
@@ -213,6 +219,9 @@ impl Work<'_> {
         let first_band = geometry.band(part.rows.start);
         let across = part.columns.len().div_ceil(width);
         let mut sums = Sums::default();
+        if self.fused::<F, C>(&mut part, rule) {
+            return sums;
+        }
         for rows in part.groups(geometry) {
             for columns in part.spans(span(width, high)) {
                 lines.read(&rows, &columns);
@@ -223,8 +232,8 @@ impl Work<'_> {
                     factors.resize(blocks, F::from_bits_of(F::Bits::ZERO));
                     for row in geometry.band_rows(band) {
                         // (The next band is brought near while this one is rounded.)
-                        let (row, ahead, most) = (lines.line(row), Ahead::Nothing, &mut most);
-                        level.run(Amax { row, first: 0, width, ahead, most });
+                        let (row, far, most) = (lines.line(row), false, &mut most);
+                        level.run(Amax { row, first: 0, width, far, most });
                     }
                     let at = (band - first_band) * across + (columns.start - part.columns.start) / width;
                     let scales = part.scales.as_mut().expect("a part of whole blocks");
@@ -245,6 +254,43 @@ impl Work<'_> {
             }
         }
         sums
+    }
+
+    /// Does the same in one step, where there is a short way, and tells whether there is.
+    fn fused<F: Float, C: Code>(&self, part: &mut Part<'_, C>, rule: &Rule<'_>) -> bool {
+        let (geometry, scheme) = (&self.geometry, &self.how.scheme);
+        let (high, width) = geometry.block;
+        let (far, element) = (self.is_far(), scheme.element);
+        let plain = high == 1 && !scheme.integer && !self.how.stats && F::as_f32(&[]).is_some();
+        if !plain
+            || self.how.rounding.rounding != Rounding::TiesToEven
+            || !rule.fused(element, (&[], width), far, &mut [], &mut [])
+        {
+            return false;
+        }
+        let mut lines = Lines::<F>::new(self.level, self.array);
+        let in_place = self.array.in_place::<F>(part.rows.start, &part.columns).is_some();
+        let step = if in_place { part.columns.len() } else { span(width, 1) };
+        let across = part.columns.len().div_ceil(width);
+        for rows in part.groups(geometry) {
+            for columns in part.spans(step) {
+                lines.read(&rows, &columns);
+                let blocks = columns.len().div_ceil(width);
+                for row in rows.clone() {
+                    let at = (row - part.rows.start) * across + (columns.start - part.columns.start) / width;
+                    let codes = part.place(|columns| scheme.row_codes(columns), row, &columns);
+                    let (Some(line), Some(codes), Some(ScalesMut::U8(scales))) = (
+                        F::as_f32(lines.line(row)),
+                        C::as_u8(&mut part.codes[codes]),
+                        part.scales.as_mut().map(|scales| scales.part(at, blocks)),
+                    ) else {
+                        return false;
+                    };
+                    rule.fused(element, (line, width), far, codes, scales);
+                }
+            }
+        }
+        true
     }
 
     /// Rounds elements whose scales are known.

@@ -1,13 +1,15 @@
 //! The scale of a block, from its largest magnitude.
 
-use super::exponent::{ElementPlan, Exponents, Powers, unless_special};
+use super::exponent::{ElementPlan, ExponentPlan, Exponents, Powers, unless_special};
+use super::fused::Fused;
 use super::scale::ScalesMut;
 use super::scheme::{Scale, Scheme};
-use crate::convert::{Conversion, decode, encode};
+use crate::convert::{Conversion, EncodePlan, decode, encode, encode_one, plan_of, shape};
 use crate::float::{Code, Float};
 use crate::format::FloatFormat;
 use crate::isa::{Kernel, Level};
-use crate::simd::Simd;
+use crate::rounding::{Rounding, direction};
+use crate::simd::{BYTES, PAIRS, ROWS, Simd};
 
 /// Scales that are found at a time.
 const CHUNK: usize = 256;
@@ -81,6 +83,41 @@ impl<'a> Rule<'a> {
         }
     }
 
+    /// Finds the scales of a row of blocks and rounds its elements to nearest even, where there is a short way to do
+    /// both at once, and tells whether there is. `far` tells whether there are more elements than stay in a core's
+    /// own caches.
+    pub fn fused(
+        &self,
+        element: &FloatFormat,
+        (row, width): (&[f32], usize),
+        far: bool,
+        codes: &mut [u8],
+        scales: &mut [u8],
+    ) -> bool {
+        let Some(plan) = plan_of(element, Rounding::TiesToEven) else { return false };
+        macro_rules! run {
+            ($rule:expr) => {{
+                let (level, rule) = (self.level, $rule);
+                match (width, element.bits()) {
+                    (16, 4) => level.run(Fused::<_, 16, PAIRS> { rule, plan, row, far, codes, scales }),
+                    (32, 4) => level.run(Fused::<_, 32, PAIRS> { rule, plan, row, far, codes, scales }),
+                    (16, 8) => level.run(Fused::<_, 16, BYTES> { rule, plan, row, far, codes, scales }),
+                    (32, 8) => level.run(Fused::<_, 32, BYTES> { rule, plan, row, far, codes, scales }),
+                    _ => false,
+                }
+            }};
+        }
+        match self.scale {
+            Scale::PowerOfTwo(rounding) => run!(self.plan.rounded(rounding)),
+            Scale::Small { format, .. } if format.bits() == 8 => {
+                let Some(encode) = plan_of(format, Rounding::TiesToEven) else { return false };
+                let (max, tensor, of_codes) = (self.plan.max, self.tensor, &self.of_codes);
+                run!(SmallScales { max, tensor, encode, of_codes })
+            }
+            _ => false,
+        }
+    }
+
     /// Transformer Engine's steps for NVFP4.
     fn small<F: Float, C: Code>(
         &self,
@@ -104,6 +141,51 @@ impl<'a> Rule<'a> {
             }
         }
     }
+}
+
+/// The scales of a few blocks, in a byte each.
+pub(super) trait GroupRule: Copy {
+    /// As [`Rule::scales`].
+    fn scales(&self, most: &[u32; ROWS], factors: &mut [f32; ROWS], codes: &mut [u8; ROWS]);
+}
+
+impl GroupRule for ExponentPlan {
+    #[inline(always)]
+    fn scales(&self, most: &[u32; ROWS], factors: &mut [f32; ROWS], codes: &mut [u8; ROWS]) {
+        for ((&most, factor), code) in most.iter().zip(factors).zip(codes) {
+            (*factor, *code) = self.factor_and_code(most);
+        }
+    }
+}
+
+/// NVFP4's steps.
+#[derive(Clone, Copy)]
+struct SmallScales<'a> {
+    max: f32,
+    tensor: f32,
+    encode: EncodePlan<f32>,
+    of_codes: &'a [f32; CODES],
+}
+
+impl GroupRule for SmallScales<'_> {
+    #[inline(always)]
+    fn scales(&self, most: &[u32; ROWS], factors: &mut [f32; ROWS], codes: &mut [u8; ROWS]) {
+        const DIRECTION: u8 = direction::TIES_TO_EVEN;
+        for (&most, code) in most.iter().zip(&mut *codes) {
+            let wanted = wanted::<f32>(most, self.tensor, self.max);
+            *code = encode_one::<f32, { shape::SIGNED_ZERO }, DIRECTION>(&self.encode, wanted, 0) as u8;
+        }
+        for (factor, &code) in factors.iter_mut().zip(&*codes) {
+            *factor = self.of_codes[usize::from(code)];
+        }
+    }
+}
+
+/// The scale that a block with this largest magnitude would have in float32; NaN where there is NaN or infinity.
+#[inline(always)]
+fn wanted<F: Float>(most: F::Bits, tensor: f32, max: f32) -> f32 {
+    let scale = F::from_bits_of(most).to_f64() as f32 * tensor / max;
+    if most < F::INFINITY { scale } else { f32::NAN }
 }
 
 /// The elements' largest number over the largest magnitude, and its inverse, in float32.
@@ -158,7 +240,7 @@ impl Kernel for Inverse {
     }
 }
 
-/// The scales that blocks would have in float32; NaN where there is NaN or infinity.
+/// The scales that blocks would have in float32.
 struct Wanted<'a, F: Float> {
     max: f32,
     tensor: f32,
@@ -171,9 +253,8 @@ impl<F: Float> Kernel for Wanted<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        for (wanted, &most) in self.wanted.iter_mut().zip(self.most) {
-            let scale = F::from_bits_of(most).to_f64() as f32 * self.tensor / self.max;
-            *wanted = if most < F::INFINITY { scale } else { f32::NAN };
+        for (to, &most) in self.wanted.iter_mut().zip(self.most) {
+            *to = wanted::<F>(most, self.tensor, self.max);
         }
     }
 }

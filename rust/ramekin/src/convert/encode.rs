@@ -14,7 +14,7 @@ use crate::simd::{Ahead, Simd};
 /// The definition: one machine float to one code, in the low bits of the result; what lies above them is
 /// unspecified. `word` is read by stochastic rounding only.
 #[inline(always)]
-pub(super) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(
+pub(crate) fn encode_one<F: Float, const SHAPE: u8, const DIRECTION: u8>(
     p: &EncodePlan<F>,
     x: F,
     word: u32,

@@ -119,7 +119,7 @@ pub(crate) fn fits<F: Float>(format: &FloatFormat) -> bool {
 
 /// The loop-invariant numbers of a conversion from `F` to a format.
 #[derive(Clone, Copy)]
-pub(super) struct EncodePlan<F: Float> {
+pub(crate) struct EncodePlan<F: Float> {
     /// How many mantissa bits go.
     pub shift: u32,
     /// What lies below half a unit in the last place: `2^(shift - 1) - 1`.

@@ -49,24 +49,13 @@ impl<C: Code, const SHAPE: u8, const WIDTH: usize> Kernel for EncodeBlocks<'_, C
         let plan = self.plan;
         let ahead = self.ahead;
         let (mut src, mut factors, mut dst) = (self.src, self.factors, self.dst);
-        if let (Some(steps), Some(codes)) = (short_way::<S>(&plan), C::as_u8(dst)) {
+        if let (Some(way), Some(codes)) = (ShortWay::new::<S>(&plan), C::as_u8(dst)) {
             let all = all_positive(factors);
             let (groups, codes) = (src.as_chunks::<BYTES>().0, codes.as_chunks_mut::<BYTES>().0);
             for ((numbers, codes), factors) in
                 groups.iter().zip(codes).zip(factors.chunks_exact(BYTES / WIDTH))
             {
-                let of_vectors = std::array::from_fn(|i| &factors[i * FLOATS / WIDTH]);
-                if !(all || all_positive(factors))
-                    || !encode_group::<S, SHAPE, BYTES>(simd, &steps, numbers, of_vectors, ahead, codes)
-                {
-                    simd.call(EncodeWidths::<u8, SHAPE, WIDTH> {
-                        plan,
-                        src: numbers,
-                        factors,
-                        ahead,
-                        dst: codes,
-                    });
-                }
+                way.encode::<S, SHAPE, WIDTH, BYTES>(simd, numbers, factors, all, ahead, codes);
             }
             let done = groups.len() * BYTES;
             (src, factors, dst) = (&src[done..], &factors[done / WIDTH..], &mut dst[done..]);
@@ -92,25 +81,14 @@ impl<const SHAPE: u8, const WIDTH: usize> Kernel for EncodePairs<'_, SHAPE, WIDT
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> usize {
-        let plan = self.plan;
-        let Some(steps) = short_way::<S>(&plan) else { return 0 };
+        let Some(way) = ShortWay::new::<S>(&self.plan) else { return 0 };
         let all = all_positive(self.factors);
         let ahead = self.ahead;
         let (groups, pairs) = (self.src.as_chunks::<BYTES>().0, self.dst.as_chunks_mut::<PAIRS>().0);
         for ((numbers, pairs), factors) in
             groups.iter().zip(pairs).zip(self.factors.chunks_exact(BYTES / WIDTH))
         {
-            let of_vectors = std::array::from_fn(|i| &factors[i * FLOATS / WIDTH]);
-            if !(all || all_positive(factors))
-                || !encode_group::<S, SHAPE, PAIRS>(simd, &steps, numbers, of_vectors, ahead, pairs)
-            {
-                let mut codes = [0; BYTES];
-                let dst = &mut codes;
-                simd.call(EncodeWidths::<u8, SHAPE, WIDTH> { plan, src: numbers, factors, ahead, dst });
-                for (pair, [first, second]) in pairs.iter_mut().zip(codes.as_chunks().0) {
-                    *pair = first | second << 4;
-                }
-            }
+            way.encode::<S, SHAPE, WIDTH, PAIRS>(simd, numbers, factors, all, ahead, pairs);
         }
         groups.len() * BYTES
     }
@@ -136,7 +114,7 @@ impl<C: Code, const SHAPE: u8> Kernel for EncodeProducts<'_, C, SHAPE> {
         let plan = self.plan;
         let ahead = self.ahead;
         let (mut src, mut dst, mut here) = (self.src, self.dst, self.width - self.first);
-        let steps = short_way::<S>(&plan);
+        let steps = byte_steps::<S>(&plan);
         for &factor in self.factors {
             let (mut numbers, src_after) = src.split_at(here.min(src.len()));
             let (mut codes, dst_after) = dst.split_at_mut(numbers.len());
@@ -164,15 +142,60 @@ impl<C: Code, const SHAPE: u8> Kernel for EncodeProducts<'_, C, SHAPE> {
 /// Floats in a cache line.
 const LINE: usize = 16;
 
+/// Groups under positive factors by [`Simd::to_bytes`], others as every level has them.
+#[derive(Clone, Copy)]
+pub(crate) struct ShortWay {
+    plan: EncodePlan<f32>,
+    steps: ByteSteps,
+}
+
+impl ShortWay {
+    /// If the level and the format have one.
+    #[inline(always)]
+    pub(crate) fn new<S: Simd>(plan: &EncodePlan<f32>) -> Option<Self> {
+        Some(Self { plan: *plan, steps: byte_steps::<S>(plan)? })
+    }
+
+    /// Encodes a group of whole blocks of `WIDTH`, to a byte each or to [`PAIRS`] as [`pack`](super::pack) lays them.
+    /// `positive` may tell that all factors are.
+    #[inline(always)]
+    pub(crate) fn encode<S: Simd, const SHAPE: u8, const WIDTH: usize, const N: usize>(
+        &self,
+        simd: S,
+        numbers: &[f32; BYTES],
+        factors: &[f32],
+        positive: bool,
+        ahead: Ahead,
+        codes: &mut [u8; N],
+    ) {
+        let of_vectors = std::array::from_fn(|i| &factors[i * FLOATS / WIDTH]);
+        if (positive || all_positive(factors))
+            && encode_group::<S, SHAPE, N>(simd, &self.steps, numbers, of_vectors, ahead, codes)
+        {
+            return;
+        }
+        let (plan, src) = (self.plan, numbers);
+        let mut bytes = [0; BYTES];
+        simd.call(EncodeWidths::<u8, SHAPE, WIDTH> { plan, src, factors, ahead, dst: &mut bytes });
+        if N == PAIRS {
+            for (pair, [first, second]) in codes.iter_mut().zip(bytes.as_chunks().0) {
+                *pair = first | second << 4;
+            }
+        } else {
+            codes.copy_from_slice(&bytes);
+        }
+    }
+}
+
 /// The numbers for the steps of [`Simd::to_bytes`], where they apply.
 #[inline(always)]
-fn short_way<S: Simd>(plan: &EncodePlan<f32>) -> Option<ByteSteps> {
+fn byte_steps<S: Simd>(plan: &EncodePlan<f32>) -> Option<ByteSteps> {
     if S::HAS_DIRECTIONS { plan.byte_steps(direction::TIES_TO_EVEN) } else { None }
 }
 
 /// Whether all are positive and finite: then products with numbers are numbers.
 #[inline(always)]
-fn all_positive(factors: &[f32]) -> bool {
+pub(crate) fn all_positive(factors: &[f32]) -> bool {
     let mut other = false;
     for factor in factors {
         // Unsigned, what is zero, infinite, NaN or negative lies outside.
@@ -269,7 +292,7 @@ fn encode_product<C: Code, const SHAPE: u8>(plan: &EncodePlan<f32>, x: f32, fact
 }
 
 /// The loop-invariant numbers of a short way, to nearest even and to formats with signed zeros, if there is one.
-fn plan_of(format: &FloatFormat, rounding: Rounding) -> Option<EncodePlan<f32>> {
+pub(crate) fn plan_of(format: &FloatFormat, rounding: Rounding) -> Option<EncodePlan<f32>> {
     let signed_zero = format.signed && format.zero == Zero::Signed && !truncates::<f32>(format);
     (rounding == Rounding::TiesToEven && signed_zero && fits::<f32>(format))
         .then(|| EncodePlan::new(format, Conversion { saturate: true, ..Conversion::default() }))

@@ -33,6 +33,10 @@ const DISTANCE: usize = 1 << 14;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
+/// Places from which a long slice is read in turn: a CPU looks ahead in the page of each by itself, and so more lines
+/// are on their way at a time.
+pub(crate) const STREAMS: usize = 4;
+
 /// Which memory is brought near while some is worked on: so many bytes further on, for each line that is worked on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ahead {

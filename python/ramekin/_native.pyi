@@ -1,5 +1,6 @@
 """The compiled core. Private: the package's public functions check what these take for granted."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self, TypeAlias, final, overload
 
 import numpy as np
@@ -78,7 +79,7 @@ class Scaled:
         scales: NDArray[Any] | None,
         element: Format,
         scale: Format | None,
-        blocks: list[int],
+        blocks: Sequence[int],
         packed: int | None,
         length: int,
         integers: bool,

@@ -135,6 +135,9 @@ class BlockFormat:
         """Bits of an element and its part of its block's scale."""
         return self.element.bits + self.scale.bits / self.block
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     def __repr__(self) -> str:
         return f"<BlockFormat {self.name}: blocks of {self.block} {self.element}, scales of {self.scale}>"
 

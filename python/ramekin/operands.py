@@ -44,29 +44,28 @@ def scaled(x: QuantizedArray, what: str) -> _native.Scaled:
     """Return the parts of a quantised array. Codes are copied only where packed ones have gaps."""
     layout = x._layout
     element, scale = formats_of(x.format)
-    # 0 stands for the whole axis.
-    blocks = [block or n for n, block in zip(x.shape, layout.blocks or (0,) * x.ndim, strict=True)]
-    for axis in range(x.ndim - 2):
+    shape, blocks = layout.shape, layout.native_blocks
+    for axis in range(len(shape) - 2):
         packed = element.bits < 8 and axis == layout.packed
-        if packed or 1 < blocks[axis] < x.shape[axis]:
+        if packed or 1 < blocks[axis] < shape[axis]:
             raise ValueError(
                 f"{what} has blocks along axis {axis}, which counts matrices; accepted: along the last two "
                 "axes"
             )
     codes = x._codes
-    packed_axis = layout.packed if element.bits < 8 and x.ndim else None
+    packed_axis = layout.packed if element.bits < 8 and shape else None
     if packed_axis is not None and codes.shape[packed_axis] > 1 and codes.strides[packed_axis] != 1:
         # Axes in storage order, the packed one last, without gaps.
         codes = np.moveaxis(np.ascontiguousarray(np.moveaxis(codes, packed_axis, -1)), -1, packed_axis)
-    scales = x._scales if layout.blocks is not None else x._scales.reshape((1,) * x.ndim)
+    scales = x._scales if layout.blocks is not None else x._scales.reshape((1,) * len(shape))
     return _native.Scaled(
-        np.require(codes, requirements="A"),
-        np.require(scales, requirements="A"),
+        codes if codes.flags.aligned else codes.copy(),
+        scales if scales.flags.aligned else scales.copy(),
         element,
         scale,
-        [max(block, 1) for block in blocks],
+        blocks,
         packed_axis,
-        x.shape[layout.packed] if x.ndim else 1,
+        shape[layout.packed] if shape else 1,
         isinstance(x.format, BlockFormat) and x.format.integer,
-        None if x.tensor_scale is None else float(x.tensor_scale),
+        x._tensor_scale,
     )

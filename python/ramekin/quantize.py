@@ -14,12 +14,13 @@ from ramekin.convert import philox_key, real_numbers
 from ramekin.formats import FloatFormat, FormatLike, format_of
 from ramekin.quantized import QuantizedArray
 from ramekin.quantized.layout import Axes, Block, Layout, make_layout
-from ramekin.quantized.stored import empty_stored, real_number, restored
+from ramekin.quantized.stored import real_number
 
 __all__ = ["quantize", "quantized"]
 
 _Array: TypeAlias = NDArray[Any]
 
+_FLOAT32 = np.dtype(np.float32)
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 #: How the exponent of a scale that is a power of two is rounded.
@@ -157,20 +158,14 @@ def quantized(
     largest = _amax(amax, fmt, layout)
     key = philox_key(rounding, seed)
 
-    order = layout.order
-    source = _native_input(array)
-    source = source.transpose(order) if order else source.reshape(1)
-    codes = empty_stored(layout.codes_shape, order, element.code_dtype)
-    scales_order = order if layout.blocks is not None else ()
-    scales = empty_stored(
-        layout.scales_shape, scales_order, np.dtype(np.float32) if scale is None else scale.code_dtype
-    )
+    source = array if array.dtype is _FLOAT32 and array.flags.aligned else _native_input(array)
+    codes = np.empty(layout.stored_codes_shape, element.code_dtype)
+    scales = np.empty(layout.stored_scales_shape, _FLOAT32 if scale is None else scale.code_dtype)
     if array.size == 0:
         scales.fill(1)  # of axes that are one block, though an empty one
-    integer = isinstance(fmt, BlockFormat) and fmt.integer
-    has_tensor_scale = isinstance(fmt, BlockFormat) and fmt.tensor_scale
+    scaled = fmt if isinstance(fmt, BlockFormat) else None
     tensor_scale, totals = _native.quantize(
-        source,
+        layout.as_stored(source),
         codes,
         layout.native_scales(scales),
         element,
@@ -179,13 +174,14 @@ def quantized(
         exponent_rounding,
         rounding,
         key,
-        has_tensor_scale,
+        scaled is not None and scaled.tensor_scale,
         largest,
-        integer,
+        scaled is not None and scaled.integer,
         bool(measure),
     )
-    q = QuantizedArray._of(restored(codes, order), restored(scales, scales_order), fmt, layout, tensor_scale)
-    return q, totals
+    codes = layout.as_shown(codes, array.ndim)
+    scales = layout.as_shown(scales, 0 if layout.blocks is None else array.ndim)
+    return QuantizedArray._of(codes, scales, fmt, layout, tensor_scale), totals
 
 
 def _scale_rounding(name: str | None, scale: FloatFormat | None) -> str | None:

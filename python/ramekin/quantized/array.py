@@ -20,9 +20,7 @@ from ramekin.quantized.stored import (
     as_float32,
     check_tensor_scale,
     codes_dtype,
-    empty_stored,
     raw,
-    restored,
     same_bits,
     same_codes,
     scales_dtype,
@@ -277,7 +275,8 @@ class QuantizedArray:
     @property
     def T(self) -> QuantizedArray:  # noqa: N802 - NumPy's name
         """The transposed tensor."""
-        return self.transpose()
+        codes, scales, layout = self._codes.T, self._scales.T, self._layout.reversed
+        return self._of(codes, scales, self._format, layout, self._tensor_scale, self._stats)
 
     def transpose(self, *axes: SupportsIndex | tuple[SupportsIndex, ...] | None) -> QuantizedArray:
         """Permute the axes; blocks and packing stay with theirs.
@@ -333,29 +332,26 @@ class QuantizedArray:
 
     def _values(self, dtype: np.dtype[Any]) -> _Array:
         parts = self._parts()
-        order = self._layout.order
-        out = empty_stored(self.shape, order, dtype)
+        layout = self._layout
+        out = np.empty([layout.shape[axis] for axis in layout.order] or 1, dtype)
         codes, scales = np.ascontiguousarray(parts.codes), np.ascontiguousarray(parts.scales)
         _native.dequantize(
             codes, scales, out, parts.element, parts.scale, parts.block, parts.tensor_scale, parts.integer
         )
-        return restored(out, order)
+        return layout.as_shown(out, self.ndim)
 
     def _parts(self) -> Parts:
         """Return what the core works on; codes are copied only where their rows have gaps."""
         layout = self._layout
         element, scale = formats_of(self._format)
-        order = layout.order
-        codes = self._codes.transpose(order) if order else self._codes.reshape(1)
+        codes = layout.as_stored(self._codes)
         if codes.shape[-1] > 1 and codes.strides[-1] != codes.itemsize:
             codes = np.ascontiguousarray(codes)
-        if layout.blocks is None:
-            scales = self._scales.reshape(1)
-        else:
-            scales = layout.native_scales(self._scales.transpose(order))
+        scales = layout.as_stored(self._scales) if self._scales.ndim else self._scales.reshape(1)
+        scales = layout.native_scales(scales)
         return Parts(
-            np.require(codes, requirements="A"),
-            np.require(scales, requirements="A"),
+            codes if codes.flags.aligned else codes.copy(),
+            scales if scales.flags.aligned else scales.copy(),
             element,
             scale,
             layout.native_block,

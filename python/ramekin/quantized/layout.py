@@ -5,7 +5,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, SupportsIndex, TypeAlias
+from functools import cached_property, lru_cache
+from typing import Any, SupportsIndex, TypeAlias, TypeGuard
 
 from numpy.typing import NDArray
 
@@ -24,9 +25,11 @@ Block: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 WHOLE = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """The shape of a tensor and how it is cut into blocks.
+
+    What follows from that is worked out once: small tensors of one shape come by the thousand.
 
     Attributes
     ----------
@@ -45,7 +48,7 @@ class Layout:
     packed: int
     blocks: tuple[int, ...] | None
 
-    @property
+    @cached_property
     def rows(self) -> int | None:
         """The axis that tiles extend along beside the packed one."""
         if self.blocks is None:
@@ -53,14 +56,14 @@ class Layout:
         others = (axis for axis, block in enumerate(self.blocks) if block != 1 and axis != self.packed)
         return next(others, None)
 
-    @property
+    @cached_property
     def axis(self) -> int | tuple[int, int] | None:
         """The blocked axis, or both of a tile; None with one scale for everything."""
         if self.blocks is None:
             return None
         return self.packed if self.rows is None else (self.rows, self.packed)
 
-    @property
+    @cached_property
     def block(self) -> int | tuple[int, int] | None:
         """The length of a block, or of a tile's sides; None where whole axes or everything share a scale."""
         if self.blocks is None or self.blocks[self.packed] == WHOLE:
@@ -68,20 +71,25 @@ class Layout:
         columns = self.blocks[self.packed]
         return columns if self.rows is None else (self.blocks[self.rows], columns)
 
-    @property
+    @cached_property
     def order(self) -> tuple[int, ...]:
         """The axes in storage order: a tile's rows and the packed axis last."""
         last = [axis for axis in (self.rows, self.packed) if axis is not None and axis >= 0]
         return (*(axis for axis in range(len(self.shape)) if axis not in last), *last)
 
-    @property
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether the storage order is the tensor's."""
+        return bool(self.shape) and self.order == tuple(range(len(self.shape)))
+
+    @cached_property
     def codes_shape(self) -> tuple[int, ...]:
         """The tensor's shape, with bytes along the packed axis where codes are packed."""
         return tuple(
             packed_length(n, self.bits) if axis == self.packed else n for axis, n in enumerate(self.shape)
         )
 
-    @property
+    @cached_property
     def scales_shape(self) -> tuple[int, ...]:
         """How many blocks there are along each axis."""
         if self.blocks is None:
@@ -90,7 +98,17 @@ class Layout:
             1 if block == WHOLE else -(-n // block) for n, block in zip(self.shape, self.blocks, strict=True)
         )
 
-    @property
+    @cached_property
+    def stored_codes_shape(self) -> tuple[int, ...]:
+        """The codes' shape in storage order; one axis if there is none."""
+        return tuple(self.codes_shape[axis] for axis in self.order) or (1,)
+
+    @cached_property
+    def stored_scales_shape(self) -> tuple[int, ...]:
+        """The scales' shape in storage order; one axis if there is none."""
+        return (1,) if self.blocks is None else tuple(self.scales_shape[axis] for axis in self.order)
+
+    @cached_property
     def native_block(self) -> tuple[int, int] | None:
         """Rows and columns of a block in storage order, as the core takes them."""
         if self.blocks is None:
@@ -100,6 +118,31 @@ class Layout:
         columns = min(self.blocks[self.packed] or limits[self.packed], limits[self.packed])
         return (1 if self.rows is None else min(self.blocks[self.rows], limits[self.rows])), columns
 
+    def as_stored(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return a view of an array of the tensor's axes in storage order; of one axis if there is none."""
+        if self.in_order:
+            return array
+        return array.transpose(self.order) if array.ndim else array.reshape(1)
+
+    def as_shown(self, stored: NDArray[Any], ndim: int) -> NDArray[Any]:
+        """Return a view of such an array with the axes as they are in the tensor, if it has so many."""
+        if not ndim:
+            return stored.reshape(())
+        if self.in_order:
+            return stored
+        return stored.transpose(sorted(range(ndim), key=self.order.__getitem__))
+
+    @cached_property
+    def native_blocks(self) -> tuple[int, ...]:
+        """The length of a block along each axis, as products take them."""
+        blocks = self.blocks or (WHOLE,) * len(self.shape)
+        return tuple(max(block or n, 1) for n, block in zip(self.shape, blocks, strict=True))
+
+    @cached_property
+    def reversed(self) -> Layout:
+        """The layout with all axes reversed."""
+        return self.transposed(tuple(range(len(self.shape)))[::-1])
+
     def native_scales(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Return those of the scales, in storage order, that the core knows of.
 
@@ -107,6 +150,9 @@ class Layout:
         """
         empty = self.blocks is not None and self.blocks[self.packed] == WHOLE and not self.shape[self.packed]
         return stored[..., :0] if empty else stored
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Layout, (self.shape, self.bits, self.packed, self.blocks))
 
     def __str__(self) -> str:
         if self.axis is None:
@@ -193,8 +239,30 @@ def make_layout(
     what: str,
 ) -> Layout:
     """Return the layout of a tensor of a shape; errors as of :func:`resolve`."""
+    if _is_plain(axis) and _is_plain(block):
+        return _known(shape, format, axis, block, what)
+    return _made(shape, format, axis, block, what)
+
+
+def _made(
+    shape: tuple[int, ...],
+    format: BlockFormat | FloatFormat,
+    axis: Axes | None,
+    block: Block | None,
+    what: str,
+) -> Layout:
     packed, blocks = resolve(len(shape), format, axis, block, what)
     return Layout(shape, format.bits, packed, blocks)
+
+
+_known = lru_cache(maxsize=1024)(_made)
+
+
+def _is_plain(value: Axes | Block | None) -> TypeGuard[int | tuple[int, ...] | None]:
+    """Tell what may be looked up: not all that equals an int is accepted, as True is not."""
+    if type(value) is tuple:
+        return all(type(item) is int for item in value)
+    return value is None or type(value) is int
 
 
 def _ints(value: Axes | Block, what: str) -> tuple[int, ...]:

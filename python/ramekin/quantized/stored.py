@@ -19,10 +19,8 @@ __all__ = [
     "check_tensor_scale",
     "codes_dtype",
     "element_codes",
-    "empty_stored",
     "raw",
     "real_number",
-    "restored",
     "same_bits",
     "same_codes",
     "scales_dtype",
@@ -64,18 +62,6 @@ def raw(array: _Array, dtype: np.dtype[Any], what: str) -> _Array:
         packed = "packed " if what.startswith("codes") and dtype == np.uint8 else ""
         raise TypeError(f"{what} are {packed}{dtype}{own}, not {array.dtype}")
     return array.view(integers)
-
-
-def empty_stored(shape: tuple[int, ...], order: tuple[int, ...], dtype: np.dtype[Any]) -> _Array:
-    """Return an array for the core to fill: axes in storage order, and one axis if there is none."""
-    return np.empty(tuple(shape[axis] for axis in order) or (1,), dtype)
-
-
-def restored(stored: _Array, order: tuple[int, ...]) -> _Array:
-    """Return a view of such an array with the axes as they are in the tensor."""
-    if not order:
-        return stored.reshape(())
-    return stored.transpose(sorted(range(len(order)), key=order.__getitem__))
 
 
 def real_number(value: object) -> float | None:

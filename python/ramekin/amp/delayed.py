@@ -99,11 +99,11 @@ class AmaxHistory:
         but with a margin beyond the ends of float32's range: where ``max / amax`` or ``amax * 2**margin``
         overflows.
         """
-        values = self.values.copy()
-        values[0] = amax
-        chosen = float(values.max() if rule.algorithm == "max" else values[0])
-        if len(values) > 1:
-            values = np.roll(values, -1)
+        # The step at hand comes to the end, and what comes to the start is forgotten.
+        values = np.empty_like(self.values)
+        values[:-1] = self.values[1:]
+        values[-1] = amax
+        chosen = float(values.max() if rule.algorithm == "max" else values[-1])
         values[0] = 0.0
         if not math.isfinite(chosen) or chosen == 0.0:
             return AmaxHistory(values, self.scaling_amax)

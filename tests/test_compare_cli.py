@@ -81,7 +81,7 @@ def test_seeds_count_from_one_on(capsys: pytest.CaptureFixture[str]) -> None:
 def test_defaults_are_all_recipes_on_classify(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--epochs", "1", "--json", "-"]) == 0
     runs = strict_json(capsys.readouterr().out)
-    assert [record["recipe"] for record in runs] == list(recipes())
+    assert [record["recipe"] for record in runs] == [*recipes(), "auto"]
     assert {(record["task"], record["seed"]) for record in runs} == {("classify", 0)}
 
 

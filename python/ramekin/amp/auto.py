@@ -94,7 +94,7 @@ class AutoPrecision:
         ladder: Sequence[str | Recipe] | None = None,
         *,
         start: str | Recipe | None = None,
-        tolerance: float = 1.0,
+        tolerance: float = 5.0,
         floor: float = 0.2,
         gradient_tolerance: float = 0.25,
         hysteresis: float = 0.5,

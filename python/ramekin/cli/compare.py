@@ -41,9 +41,9 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         help=f"of {', '.join(tasks())}; default: classify",
     )  # fmt: skip
     parser.add_argument(
-        "--recipes", nargs="+", action=Gather, default=list(recipes()), metavar="RECIPE",
+        "--recipes", nargs="+", action=Gather, default=[*recipes(), "auto"], metavar="RECIPE",
         help=f"of {', '.join(recipes())}, schedules of these, or auto, "
-        "which switches each layer by what training shows; default: all recipes",
+        "which switches each layer by what training shows; default: all of them but schedules",
     )  # fmt: skip
     parser.add_argument("--epochs", type=integer(1), metavar="N", help="default: what the task says")
     parser.add_argument(

@@ -114,7 +114,7 @@ fn chunks<A: Sync, B: Send>(
 /// # Errors
 ///
 /// As [`install`].
-pub fn share<T>(
+pub fn share<T: Send>(
     items: impl Iterator<Item = T> + Send,
     count: usize,
     work: impl Fn(T) + Sync + Send,
@@ -142,28 +142,30 @@ impl Helpers {
     }
 
     /// Applies `work` to each of `count` items, the caller's thread taking part.
-    pub(crate) fn share<T>(
+    pub(crate) fn share<T: Send>(
         &self,
         items: impl Iterator<Item = T> + Send,
         count: usize,
         work: impl Fn(T) + Sync + Send,
     ) {
-        // The caller takes items too: it need not sleep until a worker has woken.
-        let items = Mutex::new(items);
-        let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let drain = || {
-            while let Some(item) = next() {
-                work(item);
-            }
-        };
+        // The caller takes items too: it need not sleep until a worker has woken. It takes the first ones and workers
+        // the last, so that each finds again in its own caches what it worked on before.
+        let items = Mutex::new(items.collect::<Vec<_>>().into_iter());
+        let lock = || items.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = || lock().next();
+        let last = || lock().next_back();
         self.0.in_place_scope(|scope| {
             for _ in 1..self.threads().min(count) {
                 scope.spawn(|_| {
-                    drain();
+                    while let Some(item) = last() {
+                        work(item);
+                    }
                     stay_awake();
                 });
             }
-            drain();
+            while let Some(item) = first() {
+                work(item);
+            }
         });
     }
 }

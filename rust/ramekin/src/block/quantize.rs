@@ -125,7 +125,7 @@ impl Work<'_> {
         let given = self.how.amax.filter(|_| scheme.block.is_none());
         let sums = if at_once {
             let parts = parts(geometry, |columns| scheme.row_codes(columns), Some(codes), Some(scales));
-            self.share(parts, |part| self.at_once::<F, C>(part, &rule))?
+            self.share(parts, rule.tensor_scale().is_some(), |part| self.at_once::<F, C>(part, &rule))?
         } else {
             let has_nan = scheme.element.nan_code().is_some();
             let mut most = match given {
@@ -143,21 +143,29 @@ impl Work<'_> {
             let mut factors = vec![F::from_bits_of(F::Bits::ZERO); most.len()];
             rule.scales(&most, &mut factors, scales.part(0, most.len()));
             let parts = parts(geometry, |columns| scheme.row_codes(columns), Some(codes), None);
-            self.share(parts, |part| self.by_known(part, (&factors, &scales), &rule))?
+            self.share(parts, true, |part| self.by_known(part, (&factors, &scales), &rule))?
         };
         Ok(Quantized { tensor_scale: rule.tensor_scale(), sums: self.how.stats.then_some(sums) })
     }
 
-    /// Works through parts, on the pool where that pays. Sums are added in the order of the parts.
+    /// Works through parts, on the pool where that pays, `again` if the array was read before. Sums are added in the
+    /// order of the parts.
     fn share<C: Code>(
         &self,
         parts: Vec<Part<'_, C>>,
+        again: bool,
         work: impl Fn(Part<'_, C>) -> Sums + Sync + Send,
     ) -> Result<Sums, ThreadsError> {
         let mut sums = vec![Sums::default(); parts.len()];
         let count = parts.len();
-        // From the end: where the array was read for its largest magnitude before, its end is still in the caches.
-        parallel::share(parts.into_iter().zip(&mut sums).rev(), count, |(part, sums)| {
+        let mut parts: Vec<_> = parts.into_iter().zip(&mut sums).collect();
+        if again {
+            // What was read last is still in the caches: the end, or where two threads met.
+            let middle = if parallel::threads()? > 1 { count / 2 } else { 0 };
+            parts[..middle].reverse();
+            parts[middle..].reverse();
+        }
+        parallel::share(parts.into_iter(), count, |(part, sums)| {
             // Held once for the many steps of a part.
             let _guard = fpenv::Guard::new();
             if !self.stop.load(Ordering::Relaxed) {
@@ -182,7 +190,7 @@ impl Work<'_> {
         // The largest of all, whichever thread comes first.
         let most: Vec<AtomicU64> = (0..geometry.blocks()).map(|_| AtomicU64::new(0)).collect();
         let (level, width) = (self.level, geometry.block.1);
-        self.share(parts::<u8>(geometry, |_| 0, None, None), |part| {
+        self.share(parts::<u8>(geometry, |_| 0, None, None), false, |part| {
             let mut lines = Lines::<F>::new(level, self.array);
             let mut here = Vec::new();
             let in_place = self.array.in_place::<F>(part.rows.start, &part.columns).is_some();

@@ -11,7 +11,7 @@ pub(super) fn rows_of_part(width: usize) -> usize {
 }
 
 /// Applies `work` to parts of `count` rows, given as iterators over the same parts, on the pool where that pays.
-pub(super) fn share<T>(
+pub(super) fn share<T: Send>(
     parts: impl Iterator<Item = T> + Send,
     count: usize,
     width: usize,

@@ -138,7 +138,12 @@ impl Run<'_> {
     }
 
     /// Applies `work` to each of `count` items.
-    fn share<T>(self, items: impl Iterator<Item = T> + Send, count: usize, work: impl Fn(T) + Sync + Send) {
+    fn share<T: Send>(
+        self,
+        items: impl Iterator<Item = T> + Send,
+        count: usize,
+        work: impl Fn(T) + Sync + Send,
+    ) {
         match self.helpers {
             Some(helpers) if count > 1 => helpers.share(items, count, work),
             _ => items.for_each(work),

@@ -136,6 +136,7 @@ class BlockFormat:
         return self.element.bits + self.scale.bits / self.block
 
     def __hash__(self) -> int:
+        # Layouts are looked up by their format with every array, and the hash of all fields takes longer.
         return hash(self.name)
 
     def __repr__(self) -> str:

@@ -347,8 +347,7 @@ class QuantizedArray:
         codes = layout.as_stored(self._codes)
         if codes.shape[-1] > 1 and codes.strides[-1] != codes.itemsize:
             codes = np.ascontiguousarray(codes)
-        scales = layout.as_stored(self._scales) if self._scales.ndim else self._scales.reshape(1)
-        scales = layout.native_scales(scales)
+        scales = layout.native_scales(layout.as_stored(self._scales))
         return Parts(
             codes if codes.flags.aligned else codes.copy(),
             scales if scales.flags.aligned else scales.copy(),

@@ -119,10 +119,10 @@ class Layout:
         return (1 if self.rows is None else min(self.blocks[self.rows], limits[self.rows])), columns
 
     def as_stored(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return a view of an array of the tensor's axes in storage order; of one axis if there is none."""
-        if self.in_order:
-            return array
-        return array.transpose(self.order) if array.ndim else array.reshape(1)
+        """Return a view of an array of the tensor's axes in storage order; of one axis if it has none."""
+        if not array.ndim:
+            return array.reshape(1)
+        return array if self.in_order else array.transpose(self.order)
 
     def as_shown(self, stored: NDArray[Any], ndim: int) -> NDArray[Any]:
         """Return a view of such an array with the axes as they are in the tensor, if it has so many."""

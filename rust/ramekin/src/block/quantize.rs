@@ -219,6 +219,9 @@ impl Work<'_> {
 
     /// Finds the scales of blocks and rounds their elements.
     fn at_once<F: Float, C: Code>(&self, mut part: Part<'_, C>, rule: &Rule<'_>) -> Sums {
+        if self.fused::<F, C>(&mut part, rule) {
+            return Sums::default();
+        }
         let (level, geometry) = (self.level, &self.geometry);
         let (high, width) = geometry.block;
         let mut lines = Lines::<F>::new(level, self.array);
@@ -227,9 +230,6 @@ impl Work<'_> {
         let first_band = geometry.band(part.rows.start);
         let across = part.columns.len().div_ceil(width);
         let mut sums = Sums::default();
-        if self.fused::<F, C>(&mut part, rule) {
-            return sums;
-        }
         for rows in part.groups(geometry) {
             for columns in part.spans(span(width, high)) {
                 lines.read(&rows, &columns);

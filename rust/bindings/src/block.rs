@@ -1,7 +1,6 @@
 //! Block quantisation of arrays of any strides, to and from contiguous codes and scales.
 
 use std::slice;
-use std::sync::atomic::AtomicBool;
 
 use numpy::{Element, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods, dtype};
 use pyo3::exceptions::PyTypeError;
@@ -10,7 +9,7 @@ use ramekin::block::{
     self, Array, Elements, Parts, Quantize, Scale, ScaleRounding, Scales, ScalesMut, Scheme,
 };
 use ramekin::convert::Code;
-use ramekin::parallel::ThreadsError;
+use ramekin::parallel::{Never, Stop, ThreadsError};
 
 use crate::array::{elements, elements_mut, holds, readable, with_element, writable};
 use crate::convert::options;
@@ -129,19 +128,16 @@ fn scheme<'a>(
     Scheme::new(&element.format, integer, scale, block).map_err(value_error)
 }
 
-/// Runs `work`, which stops early once its flag is true, without the interpreter; Ctrl-C sets the flag where there is
-/// much to do.
+/// Runs `work` without the interpreter; Ctrl-C ends it early where there is much to do.
 fn interruptible<R: Send>(
     py: Python<'_>,
     elements: usize,
-    work: impl FnOnce(&AtomicBool) -> Result<R, ThreadsError> + Send,
+    work: impl FnOnce(&dyn Stop) -> Result<R, ThreadsError> + Send,
 ) -> PyResult<R> {
-    let stop = AtomicBool::new(false);
-    let work = || work(&stop);
     if elements < LONG {
-        return py.detach(work).map_err(value_error);
+        return py.detach(|| work(&Never)).map_err(value_error);
     }
-    watched(py, &stop, work, value_error)
+    watched(py, work, value_error)
 }
 
 /// Quantises `x`, whose last dimension the blocks' columns are of, to contiguous `codes` and `scales`.

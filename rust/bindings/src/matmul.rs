@@ -3,7 +3,6 @@
 use std::ffi::c_int;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
 use std::{ptr, slice};
 
 use numpy::npyffi::{
@@ -14,6 +13,7 @@ use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use ramekin::matmul::{AccumulateError, Accumulator, Rights, Stack, matmul_accumulated_batch};
+use ramekin::parallel::{Never, Stop};
 
 use crate::accumulate::Sum;
 use crate::array::writable;
@@ -202,20 +202,19 @@ fn multiply(
         }
         Factor::Packed(b) => Rights::Packed(&b.matrix),
     };
-    let stop = AtomicBool::new(false);
-    let mut multiply = || match sum {
-        None => matmul_accumulated_batch(level, &Accumulator::Float32, None, &a, b, c, &stop),
-        Some(sum) => matmul_accumulated_batch(level, &sum.accumulator, sum.chunk, &a, b, c, &stop),
+    let mut multiply = |stop: &dyn Stop| match sum {
+        None => matmul_accumulated_batch(level, &Accumulator::Float32, None, &a, b, c, stop),
+        Some(sum) => matmul_accumulated_batch(level, &sum.accumulator, sum.chunk, &a, b, c, stop),
     };
     let refusal = |error: AccumulateError| match (error, sum) {
         (AccumulateError::Threads(error), _) => value_error(error),
         (error, sum) => value_error(format!("{}: {error}", sum.map_or("matmul", |sum| sum.function))),
     };
     if shape.work <= small {
-        return multiply().map_err(refusal);
+        return multiply(&Never).map_err(refusal);
     }
     if shape.work < long {
-        return py.detach(multiply).map_err(refusal);
+        return py.detach(|| multiply(&Never)).map_err(refusal);
     }
-    watched(py, &stop, multiply, refusal)
+    watched(py, multiply, refusal)
 }

@@ -1,52 +1,18 @@
 //! Work shared by threads.
 
 mod pool;
+mod stop;
 
 use std::cell::Cell;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rayon::ThreadPool;
-
-use self::pool::pool;
 pub use self::pool::{MAX_THREADS, ThreadsError, set_threads, threads};
+use self::pool::{Pool, pool};
+pub use self::stop::{Never, Stop};
 use crate::simd::prefetch;
 use crate::stream;
-
-/// Runs `work` on the pool, so that parallel iterators inside use it.
-///
-/// # Errors
-///
-/// If `RAMEKIN_NUM_THREADS` is no number of threads or the system gives no threads.
-pub fn install<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R, ThreadsError> {
-    Ok(pool()?.install(work))
-}
-
-/// Runs `work` on the pool and meanwhile, on the caller's own thread, `look` every so often.
-///
-/// # Errors
-///
-/// As [`install`].
-pub fn install_watched<R: Send>(
-    work: impl FnOnce() -> R + Send,
-    interval: Duration,
-    mut look: impl FnMut(),
-) -> Result<R, ThreadsError> {
-    let (mut result, pool) = (None, pool()?);
-    pool.in_place_scope(|scope| {
-        let (running, ended) = mpsc::channel::<()>();
-        scope.spawn(|_| {
-            // Dropped at the end, even by a panic.
-            let _running = running;
-            result = Some(work());
-        });
-        while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-            look();
-        }
-    });
-    Ok(result.expect("a panic of the work would have come through the scope"))
-}
 
 /// Elements that one thread works through before it takes more.
 const CHUNK: usize = 1 << 16;
@@ -63,7 +29,7 @@ const BLOCK: usize = 1 << 12;
 ///
 /// # Errors
 ///
-/// As [`install`].
+/// As [`share`].
 ///
 /// # Panics
 ///
@@ -113,37 +79,83 @@ fn chunks<A: Sync, B: Send>(
 ///
 /// # Errors
 ///
-/// As [`install`].
+/// If `RAMEKIN_NUM_THREADS` is no number of threads or the system gives no threads.
 pub fn share<T: Send>(
     items: impl Iterator<Item = T> + Send,
     count: usize,
     work: impl Fn(T) + Sync + Send,
 ) -> Result<(), ThreadsError> {
-    match if count > 2 { Helpers::new()? } else { None } {
-        Some(helpers) => helpers.share(items, count, work),
-        None => items.for_each(work),
-    }
+    share_until(&Never, items, count, work)
+}
+
+/// The same, but once it is to stop the remaining items are passed over.
+///
+/// # Errors
+///
+/// As [`share`].
+pub fn share_until<T: Send>(
+    stop: &dyn Stop,
+    items: impl Iterator<Item = T> + Send,
+    count: usize,
+    work: impl Fn(T) + Sync + Send,
+) -> Result<(), ThreadsError> {
+    let helpers = if count > 2 { Helpers::new()? } else { None };
+    share_with(helpers.as_ref(), stop, items, count, work);
     Ok(())
+}
+
+/// What `work` makes of each of `count` items, put together in their order.
+///
+/// # Errors
+///
+/// As [`share`].
+pub fn reduce<T: Send, R: Default + Send>(
+    items: impl Iterator<Item = T> + Send,
+    count: usize,
+    work: impl Fn(T) -> R + Sync + Send,
+    and: impl Fn(R, R) -> R,
+) -> Result<R, ThreadsError> {
+    let mut results: Vec<R> = (0..count).map(|_| R::default()).collect();
+    let helpers = Helpers::new()?;
+    share_with(helpers.as_ref(), &Never, items.zip(&mut results), count, |(item, result)| {
+        *result = work(item)
+    });
+    Ok(results.into_iter().fold(R::default(), and))
+}
+
+/// Each of `count` items shared with these helpers, or worked on alone.
+pub(crate) fn share_with<T: Send>(
+    helpers: Option<&Helpers>,
+    stop: &dyn Stop,
+    items: impl Iterator<Item = T> + Send,
+    count: usize,
+    work: impl Fn(T) + Sync + Send,
+) {
+    match helpers {
+        Some(helpers) if count > 1 => helpers.share(stop, items, count, work),
+        _ => items.take_while(|_| !stop.stopped()).for_each(work),
+    }
 }
 
 /// The pool's threads, to share work with.
 #[derive(Debug)]
-pub(crate) struct Helpers(Arc<ThreadPool>);
+pub(crate) struct Helpers(Arc<Pool>);
 
 impl Helpers {
     /// None if long work is to use one thread.
     pub(crate) fn new() -> Result<Option<Self>, ThreadsError> {
-        if threads()? == 1 { Ok(None) } else { pool().map(Self).map(Some) }
+        Ok(pool()?.map(Self))
     }
 
     /// How many threads share the work, the caller's among them.
     pub(crate) fn threads(&self) -> usize {
-        self.0.current_num_threads()
+        self.0.workers() + 1
     }
 
-    /// Applies `work` to each of `count` items, the caller's thread taking part.
-    pub(crate) fn share<T: Send>(
+    /// Applies `work` to each of `count` items, the caller's thread taking part, until it is to stop.
+    fn share<T: Send>(
         &self,
+        stop: &dyn Stop,
         items: impl Iterator<Item = T> + Send,
         count: usize,
         work: impl Fn(T) + Sync + Send,
@@ -152,21 +164,100 @@ impl Helpers {
         // the last, so that each finds again in its own caches what it worked on before.
         let items = Mutex::new(items.collect::<Vec<_>>().into_iter());
         let lock = || items.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = || lock().next();
-        let last = || lock().next_back();
-        self.0.in_place_scope(|scope| {
-            for _ in 1..self.threads().min(count) {
+        // (Whether to stop is asked without the lock.)
+        let unless_stopped = |item: Option<T>| item.filter(|_| !stop.stopped());
+        let first = || {
+            let item = lock().next();
+            unless_stopped(item)
+        };
+        let last = || {
+            let item = lock().next_back();
+            unless_stopped(item)
+        };
+        // A worker that waits for others could wait for what it is to do itself.
+        let nested = rayon::current_thread_index().is_some();
+        let workers = if nested { 0 } else { self.0.take(count - 1) };
+        let working = Working::new(&self.0, workers);
+        self.0.threads.in_place_scope(|scope| {
+            for _ in 0..workers {
                 scope.spawn(|_| {
+                    let done = working.one();
                     while let Some(item) = last() {
                         work(item);
                     }
                     stay_awake();
+                    drop(done);
                 });
             }
             while let Some(item) = first() {
                 work(item);
             }
+            working.wait(stop);
         });
+    }
+}
+
+/// The workers that were taken for some work.
+struct Working<'a> {
+    pool: &'a Pool,
+    count: AtomicUsize,
+    ended: (Mutex<()>, Condvar),
+}
+
+/// One of them, to be dropped at its end, even by a panic.
+struct One<'a>(&'a Working<'a>);
+
+/// How long the caller looks for the end of the others' work before it sleeps: shares are equal, and end at about the
+/// same time.
+const PATIENCE: Duration = Duration::from_micros(200);
+
+/// How often the caller, asleep, asks whether to stop.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+impl<'a> Working<'a> {
+    fn new(pool: &'a Pool, count: usize) -> Self {
+        Self { pool, count: AtomicUsize::new(count), ended: (Mutex::new(()), Condvar::new()) }
+    }
+
+    fn one(&'a self) -> One<'a> {
+        One(self)
+    }
+
+    fn ended(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits for the end of all.
+    fn wait(&self, stop: &dyn Stop) {
+        let patience = Instant::now() + PATIENCE;
+        while !self.ended() {
+            if Instant::now() < patience {
+                std::hint::spin_loop();
+                continue;
+            }
+            stop.stopped();
+            let (lock, condition) = &self.ended;
+            let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+            if !self.ended() {
+                drop(condition.wait_timeout(guard, INTERVAL));
+            }
+        }
+        // The pool has yet to be told of it. Who sleeps for that moment takes long to wake.
+        for _ in 0..16 {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+impl Drop for One<'_> {
+    fn drop(&mut self) {
+        self.0.pool.give_back();
+        // Under the lock, so that whoever is about to sleep hears of it.
+        let (lock, condition) = &self.0.ended;
+        let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.0.count.fetch_sub(1, Ordering::Release) == 1 {
+            condition.notify_all();
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! The numbers that codes and scales stand for.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use super::geometry::Geometry;
 use super::parts::{Part, parts, span};
 use super::scale::Scales;
@@ -12,7 +10,7 @@ use crate::convert::{Code, Products, decode};
 use crate::float::{Bits, Float};
 use crate::fpenv;
 use crate::isa::{Kernel, Level};
-use crate::parallel::{self, ThreadsError};
+use crate::parallel::{self, Stop, ThreadsError};
 use crate::simd::Ahead;
 use crate::simd::Simd;
 
@@ -46,7 +44,7 @@ pub fn dequantize<F: Float, C: Code>(
     scheme: &Scheme<'_>,
     array: &Parts<'_, C>,
     out: &mut [F],
-    stop: &AtomicBool,
+    stop: &dyn Stop,
 ) -> Result<(), ThreadsError> {
     let (&columns, leading) = array.lengths.split_last().expect("an array has rows");
     let rows: usize = leading.iter().product();
@@ -61,13 +59,11 @@ pub fn dequantize<F: Float, C: Code>(
     let work = |part: Part<'_, F>| {
         // Held once for the many steps of a part.
         let _guard = fpenv::Guard::new();
-        if !stop.load(Ordering::Relaxed) {
-            Work { level, scheme, array, geometry }.part(part);
-        }
+        Work { level, scheme, array, geometry }.part(part);
     };
     let parts = parts(&geometry, |columns| columns, Some(out), None);
     let count = parts.len();
-    parallel::share(parts.into_iter(), count, work)
+    parallel::share_until(stop, parts.into_iter(), count, work)
 }
 
 struct Work<'a, C> {

@@ -4,7 +4,7 @@
 //! after the other while they are there. For larger ones, and for a scale of the whole tensor, the array is read once
 //! more before.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::amax::Amax;
 use super::array::Array;
@@ -21,7 +21,7 @@ use crate::convert::{Code, Conversion, fits};
 use crate::float::{Bits, Float};
 use crate::fpenv;
 use crate::isa::Level;
-use crate::parallel::{self, ThreadsError};
+use crate::parallel::{self, Stop, ThreadsError};
 use crate::rounding::Rounding;
 use crate::simd::Ahead;
 
@@ -66,7 +66,7 @@ pub fn quantize<C: Code>(
     array: &Array<'_>,
     codes: &mut [C],
     scales: ScalesMut<'_>,
-    stop: &AtomicBool,
+    stop: &dyn Stop,
 ) -> Result<Quantized, ThreadsError> {
     let scheme = &how.scheme;
     let size = array.lengths().iter().product::<usize>() * scheme.row_codes(array.columns());
@@ -99,7 +99,7 @@ struct Work<'a> {
     how: &'a Quantize<'a>,
     array: &'a Array<'a>,
     geometry: Geometry,
-    stop: &'a AtomicBool,
+    stop: &'a dyn Stop,
 }
 
 impl Work<'_> {
@@ -165,12 +165,10 @@ impl Work<'_> {
             parts[..middle].reverse();
             parts[middle..].reverse();
         }
-        parallel::share(parts.into_iter(), count, |(part, sums)| {
+        parallel::share_until(self.stop, parts.into_iter(), count, |(part, sums)| {
             // Held once for the many steps of a part.
             let _guard = fpenv::Guard::new();
-            if !self.stop.load(Ordering::Relaxed) {
-                *sums = work(part);
-            }
+            *sums = work(part);
         })?;
         Ok(sums.iter().fold(Sums::default(), Sums::and))
     }

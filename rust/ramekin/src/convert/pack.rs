@@ -6,8 +6,6 @@
 
 use std::fmt;
 
-use rayon::prelude::*;
-
 use crate::isa::{Kernel, Level};
 use crate::parallel::{self, ThreadsError};
 use crate::simd::{SPAN, Simd, WORDS};
@@ -219,16 +217,12 @@ const GROUPS: usize = 1 << 13;
 pub fn pack(level: Level, bits: u32, codes: &[u8], out: &mut [u8]) -> Result<(), PackError> {
     assert_eq!(Some(out.len()), packed_len(codes.len(), bits), "the packed size differs");
     let excess = with_bits!(bits, B => {
-        if codes.len() <= 16 * GROUPS || parallel::threads()? == 1 {
+        if codes.len() <= 16 * GROUPS {
             level.run(Pack::<B> { codes, out })
         } else {
-            parallel::install(|| {
-                codes
-                    .par_chunks(8 * GROUPS)
-                    .zip(out.par_chunks_mut(B * GROUPS))
-                    .map(|(codes, out)| level.run(Pack::<B> { codes, out }))
-                    .reduce(|| 0, |a, b| a | b)
-            })?
+            let count = codes.len().div_ceil(8 * GROUPS);
+            let parts = codes.chunks(8 * GROUPS).zip(out.chunks_mut(B * GROUPS));
+            parallel::reduce(parts, count, |(codes, out)| level.run(Pack::<B> { codes, out }), |a, b| a | b)?
         }
     });
     if excess == 0 { Ok(()) } else { Err(PackError::Range) }
@@ -246,16 +240,9 @@ pub fn pack(level: Level, bits: u32, codes: &[u8], out: &mut [u8]) -> Result<(),
 pub fn unpack(level: Level, bits: u32, packed: &[u8], codes: &mut [u8]) -> Result<(), PackError> {
     assert_eq!(Some(packed.len()), packed_len(codes.len(), bits), "the packed size differs");
     with_bits!(bits, B => {
-        if codes.len() <= 16 * GROUPS || parallel::threads()? == 1 {
-            level.run(Unpack::<B> { packed, codes });
-        } else {
-            parallel::install(|| {
-                packed
-                    .par_chunks(B * GROUPS)
-                    .zip(codes.par_chunks_mut(8 * GROUPS))
-                    .for_each(|(packed, codes)| level.run(Unpack::<B> { packed, codes }));
-            })?;
-        }
+        let count = codes.len().div_ceil(8 * GROUPS);
+        let parts = packed.chunks(B * GROUPS).zip(codes.chunks_mut(8 * GROUPS));
+        parallel::share(parts, count, |(packed, codes)| level.run(Unpack::<B> { packed, codes }))?;
     });
     Ok(())
 }

@@ -23,14 +23,14 @@ pub(super) fn one_nan(x: f32) -> f32 {
     f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fc0_0000 } else { bits })
 }
 
-/// A function in float64.
+/// A function of a number.
 trait Unary {
-    fn at(x: f64) -> f64;
+    fn at(x: f32) -> f32;
 }
 
-/// A gradient by `x` from that by the function's value, in float64.
+/// A gradient by `x` from that by the function's value.
 trait Backward {
-    fn at(x: f64, dy: f64) -> f64;
+    fn at(x: f32, dy: f32) -> f32;
 }
 
 struct Map<'a, U> {
@@ -45,7 +45,7 @@ impl<U: Unary> Kernel for Map<'_, U> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         for (y, &x) in self.y.iter_mut().zip(self.x) {
-            *y = rounded(U::at(f64::from(x)));
+            *y = U::at(x);
         }
     }
 }
@@ -63,7 +63,7 @@ impl<U: Backward> Kernel for MapGradient<'_, U> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         for ((dx, &x), &dy) in self.dx.iter_mut().zip(self.x).zip(self.dy) {
-            *dx = rounded(U::at(f64::from(x), f64::from(dy)));
+            *dx = U::at(x, dy);
         }
     }
 }
@@ -83,31 +83,45 @@ impl fmt::Display for FunctionError {
 
 impl std::error::Error for FunctionError {}
 
+/// A function that is worked out in float64, or in float32 where that gives the same.
 macro_rules! unary {
-    ($type:ident, $path:path) => {
+    ($type:ident, float64 $path:path) => {
+        unary!(@ $type, x => rounded($path(f64::from(x))));
+    };
+    ($type:ident, float32 $path:path) => {
+        unary!(@ $type, x => one_nan($path(x)));
+    };
+    (@ $type:ident, $x:ident => $value:expr) => {
         impl Unary for $type {
             #[inline(always)]
-            fn at(x: f64) -> f64 {
-                $path(x)
+            fn at($x: f32) -> f32 {
+                $value
             }
         }
     };
 }
 
 macro_rules! backward {
-    ($type:ident, $path:path) => {
+    ($type:ident, float64 $path:path) => {
+        backward!(@ $type, (x, dy) => rounded($path(f64::from(x), f64::from(dy))));
+    };
+    ($type:ident, float32 $path:path) => {
+        backward!(@ $type, (x, dy) => one_nan($path(x, dy)));
+    };
+    (@ $type:ident, ($x:ident, $dy:ident) => $value:expr) => {
         impl Backward for $type {
             #[inline(always)]
-            fn at(x: f64, dy: f64) -> f64 {
-                $path(x, dy)
+            fn at($x: f32, $dy: f32) -> f32 {
+                $value
             }
         }
     };
 }
 
-/// Makes an enumeration of functions, with their names, and what runs each of them by a kernel.
+/// Makes an enumeration of functions, with their names and what they are worked out in, and what runs each of them by a
+/// kernel.
 macro_rules! functions {
-    ($(#[$doc:meta])* $all:ident, $run:ident, $kind:ident, $($(#[$about:meta])* $name:ident $text:literal => $path:path),+) => {
+    ($(#[$doc:meta])* $all:ident, $run:ident, $kind:ident, $($(#[$about:meta])* $name:ident $text:literal => $within:ident $path:path),+) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $all {
@@ -136,7 +150,7 @@ macro_rules! functions {
                 match $function {
                     $($all::$name => {
                         struct At;
-                        $kind!(At, $path);
+                        $kind!(At, $within $path);
                         type $unary = At;
                         $body
                     })+
@@ -147,7 +161,7 @@ macro_rules! functions {
 }
 
 #[inline(always)]
-fn sqrt(x: f64) -> f64 {
+fn sqrt(x: f32) -> f32 {
     x.sqrt()
 }
 
@@ -160,40 +174,40 @@ functions! {
     /// A function of one number.
     Function, with_function, unary,
     /// `e^x`.
-    Exp "exp" => elementary::exp,
+    Exp "exp" => float64 elementary::exp,
     /// The natural logarithm.
-    Log "log" => elementary::log,
+    Log "log" => float64 elementary::log,
     /// The hyperbolic tangent.
-    Tanh "tanh" => activation::tanh,
+    Tanh "tanh" => float64 activation::tanh,
     /// `1 / (1 + e^-x)`.
-    Sigmoid "sigmoid" => activation::sigmoid,
+    Sigmoid "sigmoid" => float64 activation::sigmoid,
     /// `x sigmoid(x)`, which goes to -0 at minus infinity.
-    Silu "silu" => activation::silu,
+    Silu "silu" => float64 activation::silu,
     /// The error function.
-    Erf "erf" => erf::erf,
+    Erf "erf" => float64 erf::erf,
     /// `x Phi(x)` with Phi the normal distribution, which goes to -0 at minus infinity.
-    Gelu "gelu" => activation::gelu,
+    Gelu "gelu" => float64 activation::gelu,
     /// The same in the approximation by tanh.
-    GeluTanh "gelu_tanh" => activation::gelu_tanh,
+    GeluTanh "gelu_tanh" => float64 activation::gelu_tanh,
     /// `max(x, +0)`; NaN stays.
-    Relu "relu" => activation::relu,
+    Relu "relu" => float32 activation::relu,
     /// The square root, correctly rounded.
-    Sqrt "sqrt" => sqrt,
+    Sqrt "sqrt" => float32 sqrt,
     /// `1 / sqrt(x)`.
-    Rsqrt "rsqrt" => reciprocal_sqrt
+    Rsqrt "rsqrt" => float64 reciprocal_sqrt
 }
 
 functions! {
     /// The gradient of a function of one number: its derivative times the gradient by its value.
     Gradient, with_gradient, backward,
     /// Of [`Function::Silu`].
-    Silu "silu" => activation::silu_gradient,
+    Silu "silu" => float64 activation::silu_gradient,
     /// Of [`Function::Gelu`].
-    Gelu "gelu" => activation::gelu_gradient,
+    Gelu "gelu" => float64 activation::gelu_gradient,
     /// Of [`Function::GeluTanh`].
-    GeluTanh "gelu_tanh" => activation::gelu_tanh_gradient,
+    GeluTanh "gelu_tanh" => float64 activation::gelu_tanh_gradient,
     /// Of [`Function::Relu`]: the other gradient above 0, else 0, whatever that one is.
-    Relu "relu" => activation::relu_gradient
+    Relu "relu" => float32 activation::relu_gradient
 }
 
 /// Writes `function(x)` to `y`, on the pool where that pays.

@@ -10,7 +10,6 @@ mod superaccumulator;
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::batch::matmul_accumulated_batch;
 use self::chain::{Float64, Rounded};
@@ -27,7 +26,7 @@ use super::tensor_core::TensorCore;
 use crate::float::Float;
 use crate::format::{BFLOAT16, FLOAT16, FLOAT32, FloatFormat, Zero};
 use crate::isa::{Kernel, Level};
-use crate::parallel::{self, ThreadsError};
+use crate::parallel::{self, Helpers, Never, Stop, ThreadsError};
 use crate::simd::{CANONICAL_NAN, Simd};
 
 /// What the terms `a[k] b[k]` of an element are added up in. Operands are taken at their exact values; the result is
@@ -160,7 +159,7 @@ pub fn matmul_accumulated(
     b: &Operand<'_>,
     c: &mut [f32],
 ) -> Result<(), AccumulateError> {
-    accumulated(level, accumulator, chunk, a, b, c, &AtomicBool::new(false))
+    accumulated(level, accumulator, chunk, a, b, c, &Never)
 }
 
 /// Whether a product can be had.
@@ -191,7 +190,7 @@ fn accumulated(
     a: &Operand<'_>,
     b: &Operand<'_>,
     c: &mut [f32],
-    stop: &AtomicBool,
+    stop: &dyn Stop,
 ) -> Result<(), AccumulateError> {
     assert_eq!(a.shape().1, b.shape().0, "the inner dimensions differ");
     assert_eq!(c.len(), a.shape().0 * b.shape().1, "the result has another size");
@@ -212,7 +211,7 @@ fn sums(
     a: &Operand<'_>,
     b: &Operand<'_>,
     c: &mut [f32],
-    stop: &AtomicBool,
+    stop: &dyn Stop,
 ) -> Result<(), ThreadsError> {
     let ((m, k), (_, n)) = (a.shape(), b.shape());
     let (format_a, format_b) = (a.value_format(), b.value_format());
@@ -251,7 +250,7 @@ struct Call<'a> {
     a: &'a Operand<'a>,
     b: &'a Operand<'a>,
     c: &'a mut [f32],
-    stop: &'a AtomicBool,
+    stop: &'a dyn Stop,
 }
 
 impl Call<'_> {
@@ -265,14 +264,10 @@ impl Call<'_> {
     fn whole<R: Rule>(self, rule: &R) -> Result<(), ThreadsError> {
         let Self { level, a, b, c, stop, .. } = self;
         let ((m, k), (_, n)) = (a.shape(), b.shape());
-        let threads =
-            if m.saturating_mul(n).saturating_mul(k) < PARALLEL_WORK { 1 } else { parallel::threads()? };
-        if threads == 1 {
-            product(level, rule, a, b, c, 1, stop);
-            Ok(())
-        } else {
-            parallel::install(|| product(level, rule, a, b, c, threads, stop))
-        }
+        let few = m.saturating_mul(n).saturating_mul(k) < PARALLEL_WORK;
+        let helpers = if few { None } else { Helpers::new()? };
+        product(level, rule, a, b, c, helpers.as_ref(), stop);
+        Ok(())
     }
 }
 
@@ -286,7 +281,7 @@ fn float32(
     a: &Operand<'_>,
     b: &Operand<'_>,
     c: &mut [f32],
-    stop: &AtomicBool,
+    stop: &dyn Stop,
 ) -> Result<(), ThreadsError> {
     let Some(chunk) = chunk else { return one(level, a, Side::Operand(*b), c, stop) };
     let ((m, k), (_, n)) = (a.shape(), b.shape());
@@ -303,7 +298,7 @@ fn float32(
         for terms in spans(k, chunk.get()) {
             let b = b.columns(terms.clone()).transposed();
             one(level, &a.columns(terms), Side::Operand(b), part, stop)?;
-            if stop.load(Ordering::Relaxed) {
+            if stop.stopped() {
                 return Ok(());
             }
             parallel::zip_chunks(part, c, |_, part, total| level.run(Add { part, total }))?;

@@ -1,7 +1,6 @@
 //! Blocks for the caches and shares for the threads.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::block::{Block, Pack, RowBlock};
@@ -15,7 +14,7 @@ use super::scratch::{Packed, Scratch};
 use super::stack::Stack;
 use super::vector;
 use crate::isa::{Kernel, Level};
-use crate::parallel::{Helpers, ThreadsError};
+use crate::parallel::{Helpers, Never, Stop, ThreadsError, share_with};
 use crate::simd::Simd;
 
 /// Columns of a block: the packed block of B stays in the cache that the cores share.
@@ -40,7 +39,7 @@ const PART: usize = 1 << 18;
 /// If the shapes do not fit, `b` was packed for another level, the CPU lacks `level`, or the operands' scales do not
 /// fit ([`tiles_fit`](super::tiles_fit)).
 pub fn matmul(level: Level, a: &Operand<'_>, b: Right<'_>, c: &mut [f32]) -> Result<(), ThreadsError> {
-    one(level, a, Side::new(b), c, &AtomicBool::new(false))
+    one(level, a, Side::new(b), c, &Never)
 }
 
 /// The products of a batch of pairs of matrices, one after the other in `c`.
@@ -59,7 +58,7 @@ pub fn matmul_batch(
     a: &Stack<'_>,
     b: Rights<'_>,
     c: &mut [f32],
-    stop: &AtomicBool,
+    stop: &dyn Stop,
 ) -> Result<(), ThreadsError> {
     let (count, (m, k)) = (a.count(), a.shape());
     let (repeated, n) = match b {
@@ -88,7 +87,7 @@ pub fn matmul_batch(
     {
         // Whole products for each thread: nothing is packed twice.
         let run = Run { level, helpers: None, stop };
-        helpers.share(c.chunks_exact_mut(m * n).enumerate(), count, |(i, c)| {
+        share_with(Some(helpers), stop, c.chunks_exact_mut(m * n).enumerate(), count, |(i, c)| {
             run.product(&a.matrix(i), right(i), c);
         });
         return Ok(());
@@ -102,7 +101,7 @@ pub(super) fn one(
     a: &Operand<'_>,
     b: Side<'_>,
     c: &mut [f32],
-    stop: &AtomicBool,
+    stop: &dyn Stop,
 ) -> Result<(), ThreadsError> {
     let ((m, k), (_, n)) = (a.shape(), b.shape());
     let small = m.saturating_mul(n).saturating_mul(k) < PARALLEL_WORK;
@@ -112,7 +111,7 @@ pub(super) fn one(
 }
 
 /// Multiplies sums, which are not of tiles, by the scales at their ends.
-pub(super) fn finish(level: Level, a: &Operand<'_>, b: Side<'_>, c: &mut [f32], stop: &AtomicBool) {
+pub(super) fn finish(level: Level, a: &Operand<'_>, b: Side<'_>, c: &mut [f32], stop: &dyn Stop) {
     if !c.is_empty() && a.shape().1 > 0 {
         Run { level, helpers: None, stop }.finish(a, b, c, false);
     }
@@ -125,12 +124,12 @@ struct Run<'a> {
     /// Who shares the work, if anybody.
     helpers: Option<&'a Helpers>,
     /// Whether to end early.
-    stop: &'a AtomicBool,
+    stop: &'a dyn Stop,
 }
 
 impl Run<'_> {
     fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.stopped()
     }
 
     fn threads(self) -> usize {
@@ -144,10 +143,7 @@ impl Run<'_> {
         count: usize,
         work: impl Fn(T) + Sync + Send,
     ) {
-        match self.helpers {
-            Some(helpers) if count > 1 => helpers.share(items, count, work),
-            _ => items.for_each(work),
-        }
+        share_with(self.helpers, self.stop, items, count, work);
     }
 
     fn product(self, a: &Operand<'_>, b: Side<'_>, c: &mut [f32]) {
@@ -276,9 +272,7 @@ impl Run<'_> {
         let multiply = |block: &Block<'_>, c: &mut [f32], smallest: &mut [Smallest]| {
             let multiply = |(i, (c, smallest)): (usize, (&mut [f32], &mut Smallest))| {
                 let rows = i * rows..m.min((i + 1) * rows);
-                if !self.stopped() {
-                    level.run(RowBlock { a, rows, b: block.clone(), c, n, k, tiles, smallest });
-                }
+                level.run(RowBlock { a, rows, b: block.clone(), c, n, k, tiles, smallest });
             };
             self.share(c.chunks_mut(rows * n).zip(smallest).enumerate(), shares, multiply);
         };
@@ -351,7 +345,7 @@ pub(super) fn pack_block(
     let len = panel_len(nr, unit.of(depth.len()));
     let smallest = Mutex::new(Smallest::NONE);
     let parts = memory[..panels * len].chunks_mut(share * len).enumerate();
-    helpers.share(parts, panels.div_ceil(share), |(i, packed)| {
+    share_with(Some(helpers), &Never, parts, panels.div_ceil(share), |(i, packed)| {
         let first = columns.start + i * share * nr;
         let found = pack(first..columns.end.min(first + share * nr), packed);
         let mut smallest = smallest.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,7 +6,7 @@ use super::source::{Bfloat16s, Bytes, Float16s, Floats, Looked, Source, Way, Wor
 use super::strip::{along, strip};
 use super::tile::{Area, LINES, RUN, Reader, Tile};
 use crate::isa::{Kernel, Level};
-use crate::parallel::Helpers;
+use crate::parallel::{Helpers, Never, share_with};
 use crate::simd::{Simd, prefetch, transpose_bytes};
 
 /// The fewest elements of the product that a thread is woken for.
@@ -26,7 +26,8 @@ pub(super) fn product(
     match helpers {
         Some(helpers) if share < c.len() => {
             let count = c.len().div_ceil(share);
-            helpers.share(c.chunks_mut(share).enumerate(), count, |(i, c)| multiply((i * share, c)));
+            let shares = c.chunks_mut(share).enumerate();
+            share_with(Some(helpers), &Never, shares, count, |(i, c)| multiply((i * share, c)));
         }
         _ => multiply((0, c)),
     }

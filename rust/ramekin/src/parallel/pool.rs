@@ -1,4 +1,5 @@
 //! How many threads there are to be, and the pool of this process: made at first use, and anew in a forked child.
+//! A thread that has work to share takes part in it, so the pool has one less.
 
 use std::fmt;
 use std::ptr;
@@ -25,10 +26,48 @@ impl std::error::Error for ThreadsError {}
 /// What [`threads`] tells; 0 until it is known.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
+/// Threads that wait for work.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub threads: ThreadPool,
+    /// How many of them have work, or are about to.
+    busy: AtomicUsize,
+}
+
+impl Pool {
+    fn new(workers: usize) -> Result<Self, ThreadsError> {
+        let threads = ThreadPoolBuilder::new()
+            .num_threads(workers)
+            .thread_name(|i| format!("ramekin-{i}"))
+            .build()
+            .map_err(|e| ThreadsError(format!("no pool of {workers} threads: {e}")))?;
+        Ok(Self { threads, busy: AtomicUsize::new(0) })
+    }
+
+    /// How many threads there are.
+    pub fn workers(&self) -> usize {
+        self.threads.current_num_threads()
+    }
+
+    /// Takes up to so many threads that have no work, and says how many: whoever is given one need not wait for the end
+    /// of others' work. Each is to be given back.
+    pub fn take(&self, most: usize) -> usize {
+        let free = |busy| most.min(self.workers().saturating_sub(busy));
+        let taken =
+            self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| Some(busy + free(busy)));
+        taken.map_or(0, free)
+    }
+
+    /// Gives a thread back.
+    pub fn give_back(&self) {
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A process and its pool.
 struct Process {
     id: u32,
-    pool: Mutex<Option<Arc<ThreadPool>>>,
+    pool: Mutex<Option<Arc<Pool>>>,
 }
 
 /// The process that last asked. `fork` copies this and all it leads to, but no threads: in a child the pool has none,
@@ -57,7 +96,7 @@ fn this_process() -> &'static Process {
     }
 }
 
-fn lock(process: &Process) -> MutexGuard<'_, Option<Arc<ThreadPool>>> {
+fn lock(process: &Process) -> MutexGuard<'_, Option<Arc<Pool>>> {
     process.pool.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -101,25 +140,23 @@ pub fn set_threads(threads: usize) -> Result<(), ThreadsError> {
     }
     THREADS.store(threads, Ordering::Relaxed);
     // A pool of another size ends with the work that it does now.
-    lock(this_process()).take_if(|pool| pool.current_num_threads() != threads);
+    lock(this_process()).take_if(|pool| pool.workers() + 1 != threads);
     Ok(())
 }
 
-/// The pool of this process, made if there is none of the right size.
-pub(super) fn pool() -> Result<Arc<ThreadPool>, ThreadsError> {
-    let threads = threads()?;
+/// The pool of this process, made if there is none of the right size; None if long work is to use one thread.
+pub(super) fn pool() -> Result<Option<Arc<Pool>>, ThreadsError> {
+    let workers = threads()? - 1;
+    if workers == 0 {
+        return Ok(None);
+    }
     let mut kept = lock(this_process());
     if let Some(pool) = &*kept
-        && pool.current_num_threads() == threads
+        && pool.workers() == workers
     {
-        return Ok(Arc::clone(pool));
+        return Ok(Some(Arc::clone(pool)));
     }
-    let pool = ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|i| format!("ramekin-{i}"))
-        .build()
-        .map_err(|e| ThreadsError(format!("no pool of {threads} threads: {e}")))?;
-    Ok(Arc::clone(kept.insert(Arc::new(pool))))
+    Ok(Some(Arc::clone(kept.insert(Arc::new(Pool::new(workers)?)))))
 }
 
 #[cfg(test)]
@@ -131,9 +168,17 @@ mod tests {
         for n in [2, 1, 3] {
             set_threads(n).unwrap();
             assert_eq!(threads(), Ok(n));
-            assert_eq!(pool().unwrap().current_num_threads(), n);
+            assert_eq!(pool().unwrap().map_or(0, |pool| pool.workers()), n - 1);
         }
         assert!(set_threads(0).unwrap_err().to_string().contains("1 to 1024"));
+    }
+
+    #[test]
+    fn threads_with_work_are_not_given_more() {
+        let pool = Pool::new(3).unwrap();
+        assert_eq!((pool.take(2), pool.take(2), pool.take(2)), (2, 1, 0));
+        pool.give_back();
+        assert_eq!((pool.take(2), pool.take(2)), (1, 0));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct Boundary {
 ///
 /// # Errors
 ///
-/// As [`parallel::install`].
+/// As [`parallel::share`].
 ///
 /// # Panics
 ///
@@ -50,8 +50,11 @@ pub fn boundaries(format: &FloatFormat, options: Conversion) -> Result<Vec<Bound
         runs.extend([alone(sign | INFINITY), alone(sign | (INFINITY + 1))]);
         runs
     };
-    let (mut runs, negative) = parallel::install(|| rayon::join(|| of_sign(0), || of_sign(SIGN)))?;
-    runs.extend(negative);
+    let join = |mut runs: Vec<Boundary>, more| {
+        runs.extend(more);
+        runs
+    };
+    let mut runs = parallel::reduce([0, SIGN].into_iter(), 2, of_sign, join)?;
     runs.dedup_by_key(|run| run.code);
     Ok(runs)
 }

@@ -1,7 +1,5 @@
 //! The inputs worth trying when there is no time for all.
 
-use rayon::prelude::*;
-
 use super::{Boundary, INFINITY, ODD_CHUNK, Outcome, SIGN, with_code};
 use crate::convert::{self, Code, Conversion};
 use crate::format::FloatFormat;
@@ -58,20 +56,16 @@ impl Samples {
     }
 
     fn check(&self, check: impl Fn(&[f32], &[u32]) -> Outcome + Sync) -> Result<Outcome, ThreadsError> {
-        parallel::install(|| {
-            let (inputs, codes) = (self.inputs.par_chunks(ODD_CHUNK), self.codes.par_chunks(ODD_CHUNK));
-            inputs
-                .zip(codes)
-                .map(|(inputs, codes)| check(inputs, codes))
-                .reduce(Outcome::default, Outcome::and)
-        })
+        let chunks = self.inputs.chunks(ODD_CHUNK).zip(self.codes.chunks(ODD_CHUNK));
+        let count = self.inputs.len().div_ceil(ODD_CHUNK);
+        parallel::reduce(chunks, count, |(inputs, codes)| check(inputs, codes), Outcome::and)
     }
 
     /// Compares what [`convert::encode`] gives with the right codes.
     ///
     /// # Errors
     ///
-    /// As [`parallel::install`].
+    /// As [`parallel::share`].
     ///
     /// # Panics
     ///
@@ -106,7 +100,7 @@ impl Samples {
     ///
     /// # Errors
     ///
-    /// As [`parallel::install`].
+    /// As [`parallel::share`].
     ///
     /// # Panics
     ///

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::boundaries::for_runs;
 use super::{Boundary, Counterexample, INPUTS, Outcome, with_code};
 use crate::convert::{self, Code, Conversion};
@@ -21,7 +19,7 @@ const PIECE: u64 = 1 << 20;
 ///
 /// # Errors
 ///
-/// As [`parallel::install`].
+/// As [`parallel::share`].
 ///
 /// # Panics
 ///
@@ -41,7 +39,7 @@ pub fn sweep(
         let piece = start..range.end.min(start + PIECE);
         with_code!(format, C => sweep_piece::<C>(level, format, options, boundaries, piece))
     };
-    parallel::install(|| (0..pieces).into_par_iter().map(check).reduce(Outcome::default, Outcome::and))
+    parallel::reduce(0..pieces, pieces as usize, check, Outcome::and)
 }
 
 fn sweep_piece<C: Code + PartialEq>(

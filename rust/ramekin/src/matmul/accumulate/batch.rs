@@ -1,9 +1,7 @@
 //! Batches of products.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicBool;
-
-use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
 
 use super::super::driver::matmul_batch;
 use super::super::outer::tiles_fit;
@@ -11,7 +9,7 @@ use super::super::right::{Right, Rights};
 use super::super::stack::Stack;
 use super::{AccumulateError, Accumulator, PARALLEL_WORK, accumulated, check};
 use crate::isa::Level;
-use crate::parallel;
+use crate::parallel::{Helpers, Stop, share_with};
 
 /// The products of a batch of pairs of matrices as [`matmul_accumulated`](super::matmul_accumulated) makes them, one
 /// after the other in `c`.
@@ -33,7 +31,7 @@ pub fn matmul_accumulated_batch(
     a: &Stack<'_>,
     b: Rights<'_>,
     c: &mut [f32],
-    stop: &AtomicBool,
+    stop: &dyn Stop,
 ) -> Result<(), AccumulateError> {
     if *accumulator == Accumulator::Float32 && chunk.is_none() {
         match b {
@@ -58,11 +56,18 @@ pub fn matmul_accumulated_batch(
     let product = |(i, c): (usize, &mut [f32])| {
         accumulated(level, accumulator, chunk, &a.matrix(i), &b.matrix(i), c, stop)
     };
+    let mut products = c.chunks_exact_mut(m * n).enumerate();
     let work = m.saturating_mul(n).saturating_mul(k);
     // Products that one thread makes are shared out whole.
-    if work < PARALLEL_WORK && work.saturating_mul(count) >= PARALLEL_WORK && parallel::threads()? > 1 {
-        let share = || c.par_chunks_exact_mut(m * n).enumerate().try_for_each(product);
-        return parallel::install(share)?;
+    if work < PARALLEL_WORK && work.saturating_mul(count) >= PARALLEL_WORK {
+        let helpers = Helpers::new()?;
+        let failed = Mutex::new(None);
+        share_with(helpers.as_ref(), stop, products, count, |item| {
+            if let Err(error) = product(item) {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        });
+        return failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err);
     }
-    c.chunks_exact_mut(m * n).enumerate().try_for_each(product)
+    products.try_for_each(product)
 }

@@ -1,9 +1,7 @@
 //! The walk that all accumulators share: rectangles of the result, by blocks of `k`.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
 
 use super::super::driver::spans;
 use super::super::operand::Operand;
@@ -11,6 +9,7 @@ use super::super::panel::{Layout, ROW, Smallest, Unit, pack, panel_len, rows_len
 use super::super::scratch::{Packed, Scratch};
 use crate::fpenv;
 use crate::isa::{Kernel, Level};
+use crate::parallel::{Helpers, Stop, share_with};
 use crate::simd::Simd;
 
 /// Columns whose sums are kept together: a panel of B.
@@ -64,38 +63,34 @@ impl<const R: usize> Terms<'_, R> {
     }
 }
 
-/// `c = a b` by a rule, on the threads of the pool that this is called on. Once `stop` is true it ends early.
+/// `c = a b` by a rule. Once it is to stop it ends early.
 pub(super) fn product<R: Rule>(
     level: Level,
     rule: &R,
     a: &Operand<'_>,
     b: &Operand<'_>,
     c: &mut [f32],
-    threads: usize,
-    stop: &AtomicBool,
+    helpers: Option<&Helpers>,
+    stop: &dyn Stop,
 ) {
     let ((m, _), (_, n)) = (a.shape(), b.shape());
     if m == 0 || n == 0 {
         return;
     }
     let b = &b.transposed();
+    let threads = helpers.map_or(1, Helpers::threads);
     if threads > 1 && m < 8 * threads && n >= WIDTH * threads {
         // Few rows: the threads share the columns.
         let share = n.div_ceil(threads).next_multiple_of(WIDTH);
-        let shares: Vec<_> = spans(n, share).collect();
-        let parts: Vec<(Range<usize>, Vec<f32>)> = shares
-            .into_par_iter()
-            .map(|columns| {
-                let mut part = vec![0.0; m * columns.len()];
-                band(level, rule, (a, 0..m), (b, columns.clone()), &mut part, stop);
-                (columns, part)
-            })
-            .collect();
-        for (columns, part) in parts {
+        let c = Mutex::new(c);
+        share_with(helpers, stop, spans(n, share), n.div_ceil(share), |columns| {
+            let mut part = vec![0.0; m * columns.len()];
+            band(level, rule, (a, 0..m), (b, columns.clone()), &mut part, stop);
+            let mut c = c.lock().unwrap_or_else(PoisonError::into_inner);
             for (row, part) in c.chunks_exact_mut(n).zip(part.chunks_exact(columns.len())) {
                 row[columns.clone()].copy_from_slice(part);
             }
-        }
+        });
         return;
     }
     // Equal shares, so that no thread idles at the end.
@@ -104,11 +99,7 @@ pub(super) fn product<R: Rule>(
     let share = |(i, c): (usize, &mut [f32])| {
         band(level, rule, (a, i * rows..m.min((i + 1) * rows)), (b, 0..n), c, stop);
     };
-    if threads == 1 {
-        c.chunks_mut(rows * n).enumerate().for_each(share);
-    } else {
-        c.par_chunks_mut(rows * n).enumerate().for_each(share);
-    }
+    share_with(helpers, stop, c.chunks_mut(rows * n).enumerate(), m.div_ceil(rows), share);
 }
 
 /// Some rows of `a` times some columns of `b`, which is given transposed.
@@ -118,7 +109,7 @@ fn band<R: Rule>(
     (a, rows): (&Operand<'_>, Range<usize>),
     (b, columns): (&Operand<'_>, Range<usize>),
     c: &mut [f32],
-    stop: &AtomicBool,
+    stop: &dyn Stop,
 ) {
     // Rounding at the end, too, is in the default environment.
     let _guard = fpenv::Guard::new();
@@ -140,7 +131,7 @@ fn rectangle<R: Rule>(
     (a, rows): (&Operand<'_>, Range<usize>),
     (b, columns): (&Operand<'_>, Range<usize>),
     (c, stride): (&mut [f32], usize),
-    stop: &AtomicBool,
+    stop: &dyn Stop,
 ) {
     let k = a.shape().1;
     let panels = columns.len().div_ceil(WIDTH);
@@ -150,7 +141,7 @@ fn rectangle<R: Rule>(
     let (packed_a, packed_b) = scratch.units().split_at_mut(rows_len(rows.len()));
     let mut first = 0;
     while first < k {
-        if stop.load(Ordering::Relaxed) {
+        if stop.stopped() {
             return;
         }
         let end = block_end(rule.step(), rule.chunk(), first, k);

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from ramekin import _native
 from ramekin._types import AnyArray, Float32Array
 from ramekin.amp.definition import PRODUCTS, SLOTS, Recipe
 from ramekin.amp.delayed import AmaxHistory
@@ -152,8 +153,7 @@ def round_masters(layer: Layer, weights: Float32Array) -> None:
 
 def _amax(x: Float32Array) -> float:
     """Return the largest magnitude, 0 of nothing, NaN if there is one."""
-    # Of both ends, as the array of all magnitudes would be a copy.
-    return float(max(abs(x.min()), abs(x.max()))) if x.size else 0.0
+    return _native.largest_magnitude(np.ascontiguousarray(x))
 
 
 def count_underflows(x: Float32Array, quantized: AnyArray | QuantizedArray) -> tuple[int, int]:
@@ -171,18 +171,21 @@ def count_underflows(x: Float32Array, quantized: AnyArray | QuantizedArray) -> t
     nonzero, lost : int
         How many elements of ``x`` are not zero, and how many of those have become elements that are.
     """
-    # NumPy counts truths many times as fast as floats.
-    nonzero = int(np.count_nonzero(x != 0))
+    nonzero = _count(x.view(np.uint32), float32.bits - 1)
     if quantized is x:
         return nonzero, 0
     if isinstance(quantized, QuantizedArray):
         codes, bits = element_codes(quantized._codes, quantized._layout), quantized.format.bits
         if isinstance(quantized.format, BlockFormat) and quantized.format.integer:
-            return nonzero, nonzero - int(np.count_nonzero(codes))
+            return nonzero, nonzero - _count(codes, bits)
     else:
         fmt = format_of(quantized.dtype)
         assert fmt is not None
         codes, bits = quantized.view(fmt.code_dtype), fmt.bits
     # Below its sign bit the code of either zero is 0.
-    mask = (1 << (bits - 1)) - 1
-    return nonzero, nonzero - int(np.count_nonzero(codes & mask))
+    return nonzero, nonzero - _count(codes, bits - 1)
+
+
+def _count(codes: AnyArray, bits: int) -> int:
+    """Return how many codes have any of their lowest `bits` bits."""
+    return _native.count_nonzero(np.ascontiguousarray(codes), (1 << bits) - 1)

@@ -44,9 +44,9 @@ mod _native {
     use super::format::{Format, named_formats, p3109};
     #[pymodule_export]
     use super::math::{
-        add, add_row, all_finite, apply, apply_gradient, cross_entropy, dropout, normalize,
-        normalize_gradient, reduce_rows, scale, softmax, softmax_gradient, squared_error, sum_columns,
-        sum_rows_by_label, total_of_squares,
+        add, add_row, all_finite, apply, apply_gradient, count_nonzero, cross_entropy, dropout,
+        largest_magnitude, normalize, normalize_gradient, reduce_rows, scale, softmax, softmax_gradient,
+        squared_error, sum_columns, sum_rows_by_label, total_of_squares,
     };
     #[pymodule_export]
     use super::matmul::{matmul, matmul_accumulated};

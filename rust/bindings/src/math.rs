@@ -3,11 +3,12 @@
 use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use ramekin::convert::Code;
 use ramekin::isa::Level;
 use ramekin::math::{self, Dropout, Function, Gradient, Labels, Norm, NormGradients};
 use ramekin::parallel::ThreadsError;
 
-use crate::array::{elements, elements_mut, readable, writable};
+use crate::array::{elements, elements_mut, readable, with_element, writable};
 use crate::system::{level, value_error};
 
 pub(crate) type Any<'a, 'py> = &'a Bound<'py, PyAny>;
@@ -94,6 +95,25 @@ pub(crate) fn reduce_rows(
         same_length(&[rows(x.len(), width)?, out.len()])?;
     }
     detached(py, |level| reduce(level, x, width, out))
+}
+
+/// The largest magnitude, NaN if there is one, 0 of nothing.
+#[pyfunction]
+pub(crate) fn largest_magnitude(py: Python<'_>, x: Any<'_, '_>) -> PyResult<f32> {
+    let x = input(x)?;
+    let x = elements(&x)?;
+    detached(py, |level| math::largest_magnitude(level, x))
+}
+
+/// How many of the codes, unsigned integers, have any bit of `mask`.
+#[pyfunction]
+pub(crate) fn count_nonzero(py: Python<'_>, codes: Any<'_, '_>, mask: u32) -> PyResult<usize> {
+    with_element!(codes, [u8, u16, u32], T => {
+        let codes = readable::<T>(codes)?;
+        let codes = elements(&codes)?;
+        let mask = T::truncate(mask);
+        detached(py, |level| math::count_nonzero(level, codes, mask))
+    })
 }
 
 /// Writes the sum of each column to `out`.

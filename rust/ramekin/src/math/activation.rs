@@ -1,4 +1,4 @@
-//! Activation functions of a float32 in float64, and their derivatives.
+//! Activation functions, in float64 but for those that round nothing, and their derivatives.
 //!
 //! A product with the argument goes to zero where the argument goes to minus infinity; there the argument is kept
 //! finite, so that the product has its limit.
@@ -87,13 +87,13 @@ pub(super) fn gelu_tanh_gradient(x: f64, dy: f64) -> f64 {
     dy * (s * (1.0 + x * ((e * s) * (2.0 * slope))))
 }
 
-/// `x` where it is above 0, else 0; NaN stays.
+/// `x` where it is above 0, else 0; NaN stays. Nothing is rounded.
 #[inline(always)]
-pub(super) fn relu(x: f64) -> f64 {
+pub(super) fn relu(x: f32) -> f32 {
     if x <= 0.0 { 0.0 } else { x }
 }
 
 #[inline(always)]
-pub(super) fn relu_gradient(x: f64, dy: f64) -> f64 {
+pub(super) fn relu_gradient(x: f32, dy: f32) -> f32 {
     if x > 0.0 { dy } else { 0.0 }
 }

@@ -13,6 +13,7 @@
 //! - [`softmax`], [`log_softmax`], [`cross_entropy`] of rows, [`squared_error`] of all elements;
 //! - [`normalize`] and [`normalize_gradient`]: LayerNorm and RMSNorm of rows;
 //! - [`scale`], [`all_finite`], [`add`], [`add_row`], [`dropout`]: float32's own operations, of whole arrays;
+//! - [`largest_magnitude`] and [`count_nonzero`]: what an array holds;
 //! - [`sgd_step`] and [`adamw_step`]: optimisers, whose operations are float32's own, and [`sgd_step_short`] and
 //!   [`adamw_step_short`], which keep their states in bfloat16.
 
@@ -20,6 +21,7 @@ mod activation;
 mod adamw;
 mod blend;
 mod by_label;
+mod census;
 mod elementary;
 mod erf;
 mod lanes;
@@ -38,6 +40,7 @@ mod tests;
 pub use adamw::{AdamW, AdamWState, adamw_step};
 pub use blend::{Dropout, add, add_row, all_finite, dropout, scale};
 pub use by_label::sum_rows_by_label;
+pub use census::{count_nonzero, largest_magnitude};
 pub use map::{Function, Gradient, apply, apply_gradient};
 pub use norm::{Norm, NormGradients, normalize, normalize_gradient};
 pub use reduce::{max, sum, sum_columns, sum_of_squares, total_of_squares};

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,6 +32,10 @@ FLOPS = (3 * LAYERS - 1) * 2 * BATCH * WIDTH**2
 AGREEMENT = {"float32": 1e-5, "bfloat16": 2e-3}
 CHECKED = 4
 
+#: Seconds before each sample. Threads of either library look for more work for a while after theirs has ended,
+#: on the CPUs that the other one's step is then timed on.
+REST = 0.005
+
 #: torch's names for its ways.
 TORCH = {"float32": "torch", "bfloat16": "torch autocast"}
 
@@ -51,13 +57,17 @@ def workloads(threads: int) -> Iterator[Workload]:
     """Make a step by each recipe, beside torch's and beside ours in bfloat16."""
     reference = _ours("bfloat16")
     for recipe in rk.amp.recipes():
-        calls = {"ramekin": Call(_ours(recipe))}
+        calls = {"ramekin": _rested(_ours(recipe))}
         theirs = _torch(recipe) if recipe in TORCH else None
         if theirs is not None:
-            calls[TORCH[recipe]] = Call(theirs)
+            calls[TORCH[recipe]] = _rested(theirs)
         if recipe != "bfloat16":
-            calls["bfloat16"] = Call(reference)
+            calls["bfloat16"] = _rested(reference)
         yield Workload("step", recipe, recipe, "step", threads, FLOPS, 0, calls)
+
+
+def _rested(step: Callable[[], object]) -> Call:
+    return Call(step, functools.partial(time.sleep, REST))
 
 
 def training_data() -> tuple[Array, Array]:

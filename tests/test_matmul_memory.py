@@ -59,9 +59,8 @@ rk.matmul(small.T[:8], rk.pack_matrix(large), out=out[: 8 * 8192].reshape(8, 819
 print(peak() - start)
 """
 
-# What a thread packs: of B 2048 columns by 512 units of 4 bytes, 4 MiB; of A 96 rows of 528 units, and a
-# panel of 32 columns by 512 units, 0.3 MiB. It keeps at most 0.5 MiB of each kind, and makes at most 2**18
-# elements of a product, 1 MiB, aside.
+# What a thread packs: of B 1024 columns by 1024 units of 4 bytes, 4 MiB; of A 96 rows of 1040 units, and a
+# panel of 32 columns by 1024 units, 0.5 MiB. It makes at most 2**18 elements of a product, 1 MiB, aside.
 THREAD = 6 << 20
 # The vector of 8192 numbers, the threads' stacks, and what else happens in the interpreter.
 REST = 3 << 19

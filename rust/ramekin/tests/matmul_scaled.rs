@@ -151,6 +151,7 @@ fn blocks_and_threads_do_not_show() {
             (deepseek.clone(), deepseek.clone(), (1, 128), (128, 128)),
             (deepseek.clone(), mx("float4_e2m1fn"), (1, 33), (32, 1)),
             (nvfp4.clone(), deepseek.clone(), (1, 16), (600, 3)),
+            (nvfp4.clone(), deepseek.clone(), (1, 16), (1200, 3)),
             (deepseek.clone(), deepseek.clone(), (1, 1 << 40), (1 << 40, 1)),
         ] {
             for layouts in [[0, 0], [1, 1], [2, 3]] {

@@ -18,7 +18,7 @@ use crate::parallel::{Helpers, Never, Stop, ThreadsError, share_with};
 use crate::simd::Simd;
 
 /// Columns of a block: the packed block of B stays in the cache that the cores share.
-pub(super) const COLUMNS: usize = 2048;
+pub(super) const COLUMNS: usize = 1024;
 /// Rows of a block: the packed block of A stays in a core's second-level cache.
 const ROWS: usize = 96;
 /// Below so many multiply-adds, waking another thread costs more than it saves.

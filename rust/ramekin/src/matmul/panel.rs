@@ -10,8 +10,9 @@ use super::tile::{Area, LINES, RUN, Reader, Tile};
 use crate::format::{FLOAT32, FloatFormat};
 use crate::simd::Simd;
 
-/// Units of depth in a block: a panel of B of this depth stays in the first-level cache.
-pub(super) const DEPTH: usize = 512;
+/// Units of depth in a block. What the product holds is read and written once for each block, and a tile's registers
+/// filled and emptied; a panel of B of this depth comes from the second-level cache, which keeps up.
+pub(super) const DEPTH: usize = 1024;
 
 /// Units from one row of a packed block of A to the next. Not a power of two, lest rows fall on the same cache sets.
 pub(super) const ROW: usize = DEPTH + 16;

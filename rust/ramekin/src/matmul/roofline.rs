@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::kernel::{Corner, Ends, tile, tile_shape};
 use super::pairs;
-use super::panel::{DEPTH, ROW, Unit};
+use super::panel::{ROW, Unit};
 use super::peak::Peak;
 use super::scratch::Lines;
 use crate::isa::{Kernel, Level};
@@ -49,7 +49,7 @@ impl Kernel for Measure {
         let (rows, columns) = tile_shape::<S>();
         let operations = (2 * rows * columns * LINES * self.unit.elements()) as f64;
         // Small enough for the first-level cache with room to spare.
-        let depth = DEPTH / 2;
+        let depth = 256;
         let (mut a, mut b) = (Lines::new(rows * ROW), Lines::new(depth * columns));
         a.fill(0x3f80_3f80);
         b.fill(0x3f80_3f80);

@@ -11,7 +11,7 @@ mod largest;
 mod table;
 mod transpose;
 
-pub(crate) use ahead::{Ahead, STREAMS, prefetch};
+pub(crate) use ahead::{Ahead, STREAMS, prefetch, prefetch_far};
 pub(crate) use bytes::{BYTES, ByteSteps, FLOATS, PAIRS, sign};
 pub(crate) use groups::{SPAN, WORDS};
 pub(crate) use half::HALVES;

@@ -118,7 +118,14 @@ impl RowBlock<'_> {
         }
         let mut right = [1.0; WIDTH];
         let units = unit.of(part.len());
-        for (columns, panel) in self.b.panels(width) {
+        let mut panels = self.b.panels(width).peekable();
+        while let Some((columns, panel)) = panels.next() {
+            let next_panel = panels.peek().map(|(_, next)| *next);
+            // The first tile of a panel would find it in the cache that the cores share. Its predecessor's tiles bring it
+            // nearer, each a part.
+            let tiles = self.rows.len().div_ceil(most);
+            let next = next_panel.unwrap_or(&[]);
+            let part_of_next = next.len().div_ceil(tiles);
             let panel = if self.b.unit == unit {
                 &panel[part.start * width..]
             } else {
@@ -133,7 +140,7 @@ impl RowBlock<'_> {
                 }
                 // Tiles begin at even elements where there are pairs.
                 let (panel, rows) = (&panel[unit.of(start) * width..], &rows[unit.of(start)..]);
-                for rows_here in shares(self.rows.len(), most) {
+                for (t, rows_here) in shares(self.rows.len(), most).enumerate() {
                     let scales =
                         self.tiles.map(|_| (&left[i * self.rows.len() + rows_here.start..], &right[..]));
                     let ends = Ends { first: here.start == 0, last: here.end == self.k, scales };
@@ -151,7 +158,9 @@ impl RowBlock<'_> {
                         rows: rows_here.len(),
                         columns: columns.len(),
                     };
-                    let operands = (&rows[rows_here.start * ROW..], panel);
+                    let next =
+                        &next[(t * part_of_next).min(next.len())..((t + 1) * part_of_next).min(next.len())];
+                    let operands = (&rows[rows_here.start * ROW..], panel, next);
                     tile(simd, unit, operands, unit.of(here.len()), corner, ends);
                 }
             }

@@ -1,13 +1,16 @@
 //! The microkernel: a tile of the product in registers.
 
 use super::panel::{ROW, Unit};
-use crate::simd::{Simd, prefetch};
+use crate::simd::{Simd, prefetch, prefetch_far};
 
 /// Lines of a panel to fetch ahead.
 const AHEAD: usize = 16;
 
-/// Units in a line of the cache: rows of A are fetched ahead by so many at once.
-const GROUP: usize = 16;
+/// Units in a line of the cache.
+const LINE: usize = 16;
+
+/// Rows of A are fetched ahead by a line at a time.
+const GROUP: usize = LINE;
 
 /// Rows and columns of the tile that an instruction set keeps in registers.
 #[inline(always)]
@@ -37,12 +40,13 @@ pub(super) struct Ends<'a> {
 
 /// Continues the chains of one tile by `units` of depth.
 ///
-/// `a` is a block of rows, from the tile's first row on, `b` a panel, both as [`super::panel::pack`] makes them.
+/// `a` is a block of rows, from the tile's first row on, `b` a panel, both as [`super::panel::pack`] makes them. `next` is
+/// what a later tile will read, and is brought near meanwhile.
 #[inline(always)]
 pub(super) fn tile<S: Simd>(
     simd: S,
     unit: Unit,
-    (a, b): (&[u32], &[u32]),
+    (a, b, next): (&[u32], &[u32], &[u32]),
     units: usize,
     corner: Corner<'_>,
     ends: Ends<'_>,
@@ -65,10 +69,10 @@ pub(super) fn tile<S: Simd>(
             // SAFETY: the assertions above.
             unsafe {
                 match (unit, columns <= S::LANES) {
-                    (Unit::Float, true) => chains::<S, $n, 1, false>(simd, a, b, units, corner, ends),
-                    (Unit::Float, false) => chains::<S, $n, 2, false>(simd, a, b, units, corner, ends),
-                    (Unit::Pair, true) if S::HAS_PAIRS => chains::<S, $n, 1, true>(simd, a, b, units, corner, ends),
-                    (Unit::Pair, false) if S::HAS_PAIRS => chains::<S, $n, 2, true>(simd, a, b, units, corner, ends),
+                    (Unit::Float, true) => chains::<S, $n, 1, false>(simd, (a, b, next), units, corner, ends),
+                    (Unit::Float, false) => chains::<S, $n, 2, false>(simd, (a, b, next), units, corner, ends),
+                    (Unit::Pair, true) if S::HAS_PAIRS => chains::<S, $n, 1, true>(simd, (a, b, next), units, corner, ends),
+                    (Unit::Pair, false) if S::HAS_PAIRS => chains::<S, $n, 2, true>(simd, (a, b, next), units, corner, ends),
                     (Unit::Pair, _) => unreachable!("no instruction for pairs"),
                 }
             }
@@ -84,8 +88,7 @@ pub(super) fn tile<S: Simd>(
 #[inline(always)]
 unsafe fn chains<S: Simd, const MR: usize, const NV: usize, const PAIRS: bool>(
     simd: S,
-    a: &[u32],
-    b: &[u32],
+    (a, b, next): (&[u32], &[u32], &[u32]),
     units: usize,
     corner: Corner<'_>,
     ends: Ends<'_>,
@@ -106,7 +109,8 @@ unsafe fn chains<S: Simd, const MR: usize, const NV: usize, const PAIRS: bool>(
                 }
             }
         }
-        let mut tile = terms::<S, MR, NV, PAIRS>(simd, a.as_ptr().cast(), b.as_ptr().cast(), units, tile);
+        let mut tile =
+            terms::<S, MR, NV, PAIRS>(simd, a.as_ptr().cast(), b.as_ptr().cast(), next, units, tile);
         if let Some((left, right)) = ends.scales {
             for (i, row) in tile.iter_mut().enumerate() {
                 let left = simd.splat(left[i]);
@@ -146,11 +150,15 @@ unsafe fn terms<S: Simd, const MR: usize, const NV: usize, const PAIRS: bool>(
     simd: S,
     mut a: *const f32,
     mut b: *const f32,
+    next: &[u32],
     units: usize,
     mut tile: [[S::F32; NV]; MR],
 ) -> [[S::F32; NV]; MR] {
     let line = S::TILE.1 * S::LANES;
     let groups = units / GROUP;
+    // Lines of `next` for each group.
+    let share = next.len().div_ceil(LINE).div_ceil(groups.max(1));
+    let mut next = next.as_ptr();
     // SAFETY: the caller vouches for `units` lines of NV vectors and as many columns of MR rows.
     unsafe {
         for _ in 0..groups {
@@ -158,6 +166,10 @@ unsafe fn terms<S: Simd, const MR: usize, const NV: usize, const PAIRS: bool>(
             for i in 0..MR {
                 prefetch(a.wrapping_add(i * ROW + 2 * GROUP));
             }
+            for i in 0..share {
+                prefetch_far(next.wrapping_add(i * LINE));
+            }
+            next = next.wrapping_add(share * LINE);
             // Written out by four: counters take turns with multiply-adds.
             for _ in 0..GROUP / 4 {
                 term::<S, MR, NV, PAIRS>(simd, a, b, &mut tile);

@@ -62,7 +62,7 @@ impl Kernel for Measure {
             for _ in 0..LINES / depth {
                 let corner = Corner { c: &mut c, stride: columns, rows, columns };
                 let ends = Ends { first: true, last: false, scales: None };
-                tile(simd, self.unit, (&a, &b), depth, corner, ends);
+                tile(simd, self.unit, (&a, &b, &[]), depth, corner, ends);
             }
             black_box(&c);
             best.kernel = best.kernel.max(operations / start.elapsed().as_secs_f64());

@@ -14,7 +14,7 @@ pub(crate) fn prefetch<T>(at: *const T) {
 
 /// Asks for the memory at `at` to be brought to a core's second cache: more can be under way than to the first.
 #[inline(always)]
-fn prefetch_far<T>(at: *const T) {
+pub(crate) fn prefetch_far<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 CPU has the instruction, which never faults.
     unsafe {

@@ -8,7 +8,7 @@ use crate::convert::decode;
 use crate::float::{Code, Float};
 use crate::format::FloatFormat;
 use crate::isa::{Kernel, Level};
-use crate::simd::Simd;
+use crate::simd::{Simd, prefetch_far};
 
 /// The memory that an array lies in.
 #[derive(Clone, Copy, Debug)]
@@ -210,6 +210,9 @@ impl Place<'_> {
     }
 }
 
+/// How many squares ahead memory is asked for.
+const AHEAD: usize = 2;
+
 /// Reads float32 whose neighbours in memory are in different lines.
 struct Turn<'a> {
     all: &'a [f32],
@@ -233,6 +236,10 @@ impl Kernel for Turn<'_> {
         for j in (0..wide).step_by(S::LANES) {
             for i in (0..rows).step_by(S::LANES) {
                 let first = starts[i] + j as isize * stride;
+                // Lines far apart: the CPU does not foresee them.
+                for line in AHEAD * S::LANES..(AHEAD + 1) * S::LANES {
+                    prefetch_far(self.all.as_ptr().wrapping_offset(first + line as isize * stride));
+                }
                 let last = first + (S::LANES - 1) as isize * stride;
                 let (lowest, highest) = (first.min(last), first.max(last) + S::LANES as isize);
                 assert!(lowest >= 0 && highest as usize <= self.all.len(), "a square lies outside");

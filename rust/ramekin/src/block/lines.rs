@@ -30,6 +30,12 @@ impl<'a, F: Float> Lines<'a, F> {
         }
     }
 
+    /// All of them one after the other, where they were read.
+    pub fn joined(&self) -> Option<&[F]> {
+        let read = self.array.in_place::<F>(self.rows.start, &self.columns).is_none();
+        read.then_some(&self.buffer)
+    }
+
     /// The part of one of the rows.
     pub fn line(&self, row: usize) -> &[F] {
         self.array.in_place(row, &self.columns).unwrap_or_else(|| {

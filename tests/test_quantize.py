@@ -142,6 +142,16 @@ def test_transposes_quantise_alike(fmt, rounding):
     assert rk.quantize(cube, fmt, axis=1, **along, **options) == moved.transpose(0, 2, 1)
 
 
+@each_format
+def test_long_columns_quantise_alike(fmt):
+    x = normal(1088, 70)
+    x[1000, 3], x[5, 69], x[700, 40] = np.inf, np.nan, -1e-42
+    along = {} if is_block(fmt) else {"block": 32}
+    for part in (x, x[::-1, 2:], x[:1087]):
+        turned = np.ascontiguousarray(part.T)
+        assert rk.quantize(part, fmt, axis=0, **along) == rk.quantize(turned, fmt, axis=1, **along).T
+
+
 def test_memory_is_in_storage_order():
     q = rk.quantize(normal(40, 3, 5), "mxfp8_e4m3", axis=0)
     assert np.moveaxis(q.codes, 0, -1).flags.c_contiguous

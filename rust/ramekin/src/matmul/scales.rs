@@ -144,9 +144,9 @@ impl<'a> Operand<'a> {
 const GROUP: usize = 16;
 
 /// The scales of a tile's elements.
-struct Factors {
+struct Factors<const N: usize> {
     /// Those along the first block of lines, then along the next.
-    values: [f32; LINES * RUN],
+    values: [f32; N],
     /// How many are along a line.
     along: usize,
     /// Lines, and elements of a line, that share one, and how many are left of the first of them.
@@ -154,9 +154,20 @@ struct Factors {
     first: (usize, usize),
 }
 
-impl Factors {
+/// The scales of a tile, to be decoded.
+struct Found<'a> {
+    /// Lines of scales are along lines of the tile.
+    scales: Scales<'a>,
+    first: isize,
+    /// Lines of scales, and scales of a line.
+    counts: (usize, usize),
+    /// Lines, and elements of a line, before the tile that share its first scale.
+    within: (usize, usize),
+}
+
+impl<'a> Found<'a> {
     #[inline(always)]
-    fn new(scales: &Scales<'_>, area: Area) -> Self {
+    fn new(scales: &Scales<'a>, area: Area) -> Self {
         let turned = if area.across { *scales } else { scales.transposed() };
         let (line, start) = if area.across { area.first } else { (area.first.1, area.first.0) };
         let (line, start) = (turned.origin.0 + line, turned.origin.1 + start);
@@ -167,19 +178,34 @@ impl Factors {
         let first = turned.offset as isize
             + (line / block.0) as isize * turned.strides.0
             + (start / block.1) as isize * turned.strides.1;
-        let mut codes = [0u32; LINES * RUN];
-        match turned.codes {
-            Codes::U8(from) => gather(&turned, from, first, counts, &mut codes),
-            Codes::U16(from) => gather(&turned, from, first, counts, &mut codes),
-            _ => unreachable!("no scales of elements"),
-        }
-        let mut values = [0.0; LINES * RUN];
-        let all = counts.0 * counts.1;
-        decode_slice(turned.format, &DecodePlan::new(turned.format), &codes[..all], &mut values[..all]);
-        let first = (block.0 - within.0, block.1 - within.1);
-        Self { values, along: counts.1, block, first }
+        Self { scales: turned, first, counts, within }
     }
 
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.counts.0 * self.counts.1
+    }
+
+    /// Their values, of which there is room for `N`.
+    #[inline(always)]
+    fn factors<const N: usize>(&self) -> Factors<N> {
+        let Self { scales, first, counts, within } = self;
+        let mut codes = [0u32; N];
+        match scales.codes {
+            Codes::U8(from) => gather(scales, from, *first, *counts, &mut codes),
+            Codes::U16(from) => gather(scales, from, *first, *counts, &mut codes),
+            _ => unreachable!("no scales of elements"),
+        }
+        let mut values = [0.0; N];
+        let all = self.count();
+        decode_slice(scales.format, &DecodePlan::new(scales.format), &codes[..all], &mut values[..all]);
+        let block = scales.block;
+        let first = (block.0 - within.0, block.1 - within.1);
+        Factors { values, along: counts.1, block, first }
+    }
+}
+
+impl<const N: usize> Factors<N> {
     #[inline(always)]
     fn multiply<S: Simd>(&self, simd: S, tile: &mut Tile<f32>, lines: usize, run: usize) {
         // Whether groups have one scale each.
@@ -242,13 +268,7 @@ impl Factors {
 
 /// The codes of `counts` scales, lines of them one after the other.
 #[inline(always)]
-fn gather<C: Code>(
-    scales: &Scales<'_>,
-    from: &[C],
-    first: isize,
-    counts: (usize, usize),
-    codes: &mut [u32; LINES * RUN],
-) {
+fn gather<C: Code>(scales: &Scales<'_>, from: &[C], first: isize, counts: (usize, usize), codes: &mut [u32]) {
     for (i, line) in codes.chunks_exact_mut(counts.1).enumerate().take(counts.0) {
         let start = first + i as isize * scales.strides.0;
         for (j, code) in line.iter_mut().enumerate() {
@@ -256,6 +276,10 @@ fn gather<C: Code>(
         }
     }
 }
+
+/// The scales that a tile has of blocks of 16 elements, even if it begins within some: room for more would take longer to
+/// clear than they take to decode.
+const FEW: usize = LINES * (RUN / 16 + 1);
 
 /// Multiplies the elements of a tile by their scales.
 pub(super) struct Scale<'a> {
@@ -270,6 +294,11 @@ impl Kernel for Scale<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { scales, area, tile } = self;
-        Factors::new(scales, area).multiply(simd, tile, area.lines, area.run);
+        let found = Found::new(scales, area);
+        if found.count() <= FEW {
+            found.factors::<FEW>().multiply(simd, tile, area.lines, area.run);
+        } else {
+            found.factors::<{ LINES * RUN }>().multiply(simd, tile, area.lines, area.run);
+        }
     }
 }

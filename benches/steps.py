@@ -32,8 +32,8 @@ FLOPS = (3 * LAYERS - 1) * 2 * BATCH * WIDTH**2
 AGREEMENT = {"float32": 1e-5, "bfloat16": 2e-3}
 CHECKED = 4
 
-#: Seconds before each sample. Threads of either library look for more work for a while after theirs has ended,
-#: on the CPUs that the other one's step is then timed on.
+#: Seconds before each sample. Threads of either library look for more work for a while after theirs has
+#: ended, on the CPUs that the other one's step is then timed on.
 REST = 0.005
 
 #: torch's names for its ways.

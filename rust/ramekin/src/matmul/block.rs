@@ -120,12 +120,11 @@ impl RowBlock<'_> {
         let units = unit.of(part.len());
         let mut panels = self.b.panels(width).peekable();
         while let Some((columns, panel)) = panels.next() {
-            let next_panel = panels.peek().map(|(_, next)| *next);
             // The first tile of a panel would find it in the cache that the cores share. Its predecessor's tiles bring it
             // nearer, each a part.
-            let tiles = self.rows.len().div_ceil(most);
-            let next = next_panel.unwrap_or(&[]);
-            let part_of_next = next.len().div_ceil(tiles);
+            let next: &[u32] = panels.peek().map_or(&[], |(_, next)| next);
+            let high = self.rows.len().div_ceil(most);
+            let part_of_next = next.len().div_ceil(part.len().div_ceil(length) * high);
             let panel = if self.b.unit == unit {
                 &panel[part.start * width..]
             } else {
@@ -158,8 +157,8 @@ impl RowBlock<'_> {
                         rows: rows_here.len(),
                         columns: columns.len(),
                     };
-                    let next =
-                        &next[(t * part_of_next).min(next.len())..((t + 1) * part_of_next).min(next.len())];
+                    let brought = (i * high + t) * part_of_next;
+                    let next = &next[brought.min(next.len())..(brought + part_of_next).min(next.len())];
                     let operands = (&rows[rows_here.start * ROW..], panel, next);
                     tile(simd, unit, operands, unit.of(here.len()), corner, ends);
                 }
